@@ -1,0 +1,1 @@
+//! The agent: wires cores, store, kernel and front doors together.

@@ -1,0 +1,1 @@
+//! Membership and signed records, without I/O.

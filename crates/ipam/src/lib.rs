@@ -1,0 +1,1 @@
+//! Address management: subnets, blocks, grants and the local allocator, all pure.

@@ -1,0 +1,1 @@
+//! Hosts as namespaces on one machine: topology, faults, traffic, real Docker engines.

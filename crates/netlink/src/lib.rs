@@ -1,0 +1,1 @@
+//! Blocking rtnetlink and network namespaces: system calls, no decisions.

@@ -1,0 +1,1 @@
+//! Renders and applies one nftables table.

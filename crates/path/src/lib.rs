@@ -1,0 +1,1 @@
+//! Which path to use to each peer, from what the probes saw.

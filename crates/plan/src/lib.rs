@@ -1,0 +1,1 @@
+//! What this host's kernel should hold: view in, maps out.

@@ -1,0 +1,1 @@
+//! Intent: agreed, versioned key-value state behind one trait.

@@ -1,0 +1,210 @@
+//! Intent as people and hosts write it: pools, networks, hosts, ledgers of block grants, tokens.
+
+use crate::address::{Cidr, Family};
+use crate::id::{ClusterId, HostId, NetworkId, TokenId};
+use crate::name::{HostName, Labels, NetworkName, PoolName};
+use crate::numbers;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// The cluster itself; written once by `init`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Drawn by `init`.
+    pub id: ClusterId,
+    /// SHA-256 of the CA certificate (DER), hex: what tokens carry.
+    pub ca_hash: String,
+}
+
+/// A CIDR that networks' subnets and hosts' own addresses come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pool {
+    /// Unique name.
+    pub name: PoolName,
+    /// The addresses.
+    pub cidr: Cidr,
+    /// Masquerade what leaves the cluster from this pool.
+    #[serde(default = "yes")]
+    pub nat_outgoing: bool,
+    /// No new subnets from this pool.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Pool {
+    /// The part at the pool's beginning that hosts' own addresses come from: room for 1,022 hosts in a large v4 pool
+    /// (a /22), an eighth of a small one; a /112 in v6.
+    pub fn host_range(&self) -> Cidr {
+        let length = match self.cidr.family() {
+            Family::V4 => (self.cidr.length() + 3).clamp(22, 32),
+            Family::V6 => (self.cidr.length() + 3).clamp(112, 128),
+        };
+        Cidr::around(self.cidr.first(), length)
+    }
+}
+
+/// Whether containers of other networks may reach a network's containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Only containers of the same network.
+    #[default]
+    Full,
+    /// Containers of all networks that say `none` too (what Flannel and Weave do by default).
+    None,
+}
+
+/// What a container attaches to: routed, one subnet per family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Network {
+    /// Drawn at creation.
+    pub id: NetworkId,
+    /// Unique name.
+    pub name: NetworkName,
+    /// At most one per family, at least one.
+    pub subnets: Vec<Cidr>,
+    /// Addresses that no container gets: what Docker calls the gateway of each subnet, auxiliary addresses.
+    #[serde(default)]
+    pub reserved: BTreeMap<IpAddr, String>,
+    /// Reachability from other networks.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// The user's labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Where Docker made it, if Docker did; its engine's id for it is known on that host only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker: Option<DockerOrigin>,
+}
+
+/// The Docker engine that a network was made on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DockerOrigin {
+    /// The host of the engine.
+    pub host: HostId,
+    /// The engine's own id of the network.
+    pub network: String,
+    /// False until the engine's event has told the network's name and labels: the driver's calls carry neither.
+    pub named: bool,
+}
+
+impl Network {
+    /// The subnet of a family.
+    pub fn subnet(&self, family: Family) -> Option<Cidr> {
+        self.subnets.iter().copied().find(|subnet| subnet.family() == family)
+    }
+
+    /// The subnet that an address lies in.
+    pub fn subnet_of(&self, address: IpAddr) -> Option<Cidr> {
+        self.subnets.iter().copied().find(|subnet| subnet.contains(address))
+    }
+
+    /// The containers' next hop of a family.
+    pub fn next_hop(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => numbers::next_hop_v4(self.id).into(),
+            Family::V6 => numbers::next_hop_v6(self.id).into(),
+        }
+    }
+}
+
+/// A machine with an agent, as all others know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Host {
+    /// Identity.
+    pub id: HostId,
+    /// Unique name.
+    pub name: HostName,
+    /// Where other hosts reach it: the outer address of its tunnels and its control port.
+    pub underlay: IpAddr,
+    /// Control port (TCP and UDP).
+    pub control_port: u16,
+    /// Its own address of each family that the cluster has a pool of.
+    pub addresses: Vec<IpAddr>,
+    /// Ed25519 public key, hex: verifies its facts.
+    pub public_key: String,
+    /// Whether it votes on intent and holds the CA's key.
+    pub voter: bool,
+    /// The user's labels.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+impl Host {
+    /// The host address of a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|address| Family::of(*address) == family)
+    }
+}
+
+/// Who holds which part of a network's subnets. One document per network, changed by compare-and-swap only, so
+/// that no two hosts can ever be granted the same address. The meaning is in the `ipam` crate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ledger {
+    /// Disjoint prefixes and their holders.
+    #[serde(default)]
+    pub grants: BTreeMap<Cidr, Grant>,
+    /// What hosts could not find free and ask others to release, in the order of asking.
+    #[serde(default)]
+    pub wants: Vec<Want>,
+}
+
+/// One prefix's holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Grant {
+    /// The host.
+    pub host: HostId,
+    /// Set when the host was removed and has not yet acknowledged: nobody may use the prefix.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantined: bool,
+}
+
+/// A request for addresses that only other hosts' reserves can satisfy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Want {
+    /// Who asks.
+    pub host: HostId,
+    /// One certain address, or any of the family.
+    pub wanted: Wanted,
+    /// Hosts that have looked and released nothing.
+    #[serde(default)]
+    pub declined: Vec<HostId>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Wanted {
+    /// Exactly this address.
+    Address(IpAddr),
+    /// Any address of the family.
+    Any(Family),
+}
+
+/// A join token as it is stored: never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Token {
+    /// Public half.
+    pub id: TokenId,
+    /// SHA-256 of the secret half, hex.
+    pub secret_hash: String,
+    /// Seconds since 1970 after which it is refused.
+    pub expires_at: u64,
+    /// How many hosts may still join with it; none means any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u32>,
+}
