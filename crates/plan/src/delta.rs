@@ -1,0 +1,1 @@
+//! One data structure for every kernel table: desired against observed.
