@@ -1,1 +1,69 @@
-//! Requests and answers of the agent's local socket, its server and a blocking client.
+//! What can be asked of an agent, by every front door: requests and answers, the trait that the agent implements,
+//! HTTP over the local unix socket, and a blocking client.
+//!
+//! What must not live here: meaning. A front door translates into these words, the agent gives them meaning.
+
+pub mod client;
+pub mod error;
+pub mod request;
+pub mod server;
+pub mod status;
+
+pub use error::{ApiError, ErrorCode};
+pub use request::*;
+pub use status::*;
+
+use async_trait::async_trait;
+use hopsack_types::{EndpointId, Network};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Version of this interface; the socket's paths begin with it, so that an older or newer agent is recognised.
+pub const VERSION: u32 = 1;
+
+/// Where the agent listens by default.
+pub const SOCKET: &str = "/run/hopsack/api.sock";
+
+/// An agent. Every call is answered or fails within a few seconds; none hangs.
+#[async_trait]
+pub trait Api: Send + Sync {
+    /// Makes a new cluster with this host as its first. Fails if this host is in one already.
+    async fn init(&self, request: InitRequest) -> Result<InitAnswer, ApiError>;
+    /// Enters a cluster through one of its hosts.
+    async fn join(&self, request: JoinRequest) -> Result<JoinAnswer, ApiError>;
+    /// Makes a join token.
+    async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError>;
+    /// One screen about this host, its peers and what is wrong.
+    async fn status(&self) -> Result<Status, ApiError>;
+    /// The cluster's hosts.
+    async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError>;
+
+    /// Finds a subnet that overlaps nothing known: of `wanted`, or the next free one of a pool. Reserves nothing.
+    async fn propose_subnet(&self, request: SubnetRequest) -> Result<hopsack_types::Cidr, ApiError>;
+    /// Makes a network; all its checks are made again against the newest intent.
+    async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError>;
+    /// Gives a network that Docker made its name and labels, which Docker's driver calls do not carry.
+    async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError>;
+    /// Removes a network. Refused while any host has an endpoint in it.
+    async fn remove_network(&self, network: hopsack_types::NetworkId) -> Result<(), ApiError>;
+    /// All networks and their changes. The value is replaced whole.
+    fn networks(&self) -> watch::Receiver<Arc<Networks>>;
+
+    /// Takes an address of a network for a holder, durably. A given address is taken from wherever in the subnet it
+    /// is; the same holder asking again gets the same address.
+    async fn allocate(&self, request: AllocateRequest) -> Result<IpAddr, ApiError>;
+    /// Gives an address back. Unknown ones are no error: releases are repeated.
+    async fn release(&self, request: ReleaseRequest) -> Result<(), ApiError>;
+    /// Records an endpoint and returns once its interface pair and its policy are in the kernel.
+    async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointStatus, ApiError>;
+    /// Removes an endpoint and its interface. Unknown ones are no error. Its addresses stay with their holder.
+    async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError>;
+    /// This host's endpoints.
+    async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError>;
+
+    /// Attaches a bare network namespace: allocates, makes the endpoint and configures the inside.
+    async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError>;
+    /// Undoes [`Api::attach`].
+    async fn detach(&self, request: DetachRequest) -> Result<(), ApiError>;
+}

@@ -1,0 +1,262 @@
+//! Requests and their answers.
+
+use hopsack_types::name::Labels;
+use hopsack_types::resource::DockerOrigin;
+use hopsack_types::{
+    Cidr, ClusterId, EndpointId, Family, HostId, HostName, IfName, Isolation, Mac, Network, NetworkId,
+    NetworkName,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// Makes a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InitRequest {
+    /// This host's name; default: the machine's.
+    pub name: Option<HostName>,
+    /// The underlay address to use; default: the source address of the default route.
+    pub advertise: Option<IpAddr>,
+    /// Pools, at most one per family; default: a v4 pool that meets no route of this host, and a random v6 one.
+    #[serde(default)]
+    pub pools: Vec<Cidr>,
+}
+
+/// A new cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InitAnswer {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This host.
+    pub host: HostId,
+    /// The name that it has now.
+    pub name: HostName,
+    /// The underlay address in use.
+    pub advertise: IpAddr,
+    /// Pools made.
+    pub pools: Vec<Cidr>,
+    /// A first token, good for a day.
+    pub token: String,
+}
+
+/// Enters a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinRequest {
+    /// Control address of any host of the cluster.
+    pub address: SocketAddr,
+    /// The token, as `hopsack token create` printed it.
+    pub token: String,
+    /// This host's name; default: the machine's.
+    pub name: Option<HostName>,
+    /// The underlay address to use; default: the source address of the default route.
+    pub advertise: Option<IpAddr>,
+}
+
+/// A cluster entered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinAnswer {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This host.
+    pub host: HostId,
+    /// The name that it has now.
+    pub name: HostName,
+    /// The underlay address in use.
+    pub advertise: IpAddr,
+    /// How many hosts the cluster has, this one included.
+    pub hosts: usize,
+}
+
+/// Makes a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Seconds until it expires.
+    pub valid_for: u64,
+    /// How many hosts may join with it; none: any number.
+    pub uses: Option<u32>,
+}
+
+/// A new token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenAnswer {
+    /// The token: CA hash, public half, secret.
+    pub token: String,
+    /// The control address that others join at.
+    pub address: SocketAddr,
+}
+
+/// Asks for a subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubnetRequest {
+    /// Family, where no subnet is given.
+    pub family: Family,
+    /// The subnet to check; none: find one.
+    pub wanted: Option<Cidr>,
+}
+
+/// Makes a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkRequest {
+    /// Name; none for Docker's, which tells it later.
+    pub name: Option<NetworkName>,
+    /// Subnets, at most one per family; empty: the next free /24 of a v4 pool.
+    #[serde(default)]
+    pub subnets: Vec<Cidr>,
+    /// Addresses to keep from containers, with what for.
+    #[serde(default)]
+    pub reserved: BTreeMap<IpAddr, String>,
+    /// Isolation.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// Labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// The Docker engine's side, if Docker makes it.
+    pub docker: Option<DockerNetwork>,
+}
+
+/// A network as Docker's driver call names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DockerNetwork {
+    /// The engine's id of it.
+    pub id: String,
+}
+
+/// Names a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NameRequest {
+    /// Which.
+    pub network: NetworkId,
+    /// Its name.
+    pub name: NetworkName,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// All networks at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// This host; none while it is in no cluster.
+    pub me: Option<HostId>,
+    /// By id.
+    pub networks: BTreeMap<NetworkId, Network>,
+}
+
+impl Networks {
+    /// The network that this engine knows under `docker_id`, where Docker made it on this host.
+    pub fn made_here(&self, docker_id: &str) -> Option<&Network> {
+        let here = |origin: &DockerOrigin| Some(origin.host) == self.me && origin.network == docker_id;
+        self.networks.values().find(|network| network.docker.as_ref().is_some_and(here))
+    }
+}
+
+/// Takes an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AllocateRequest {
+    /// Network.
+    pub network: NetworkId,
+    /// Family, where no address is given.
+    pub family: Family,
+    /// A certain address.
+    pub address: Option<IpAddr>,
+    /// Who holds it: an endpoint's id, a container's; for people and for repeated calls. Empty: nobody can be named,
+    /// each call is a new holder.
+    pub holder: String,
+}
+
+/// Gives an address back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// Network.
+    pub network: NetworkId,
+    /// Address.
+    pub address: IpAddr,
+}
+
+/// Makes an endpoint out of addresses that were allocated before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointRequest {
+    /// Identity.
+    pub id: EndpointId,
+    /// Network.
+    pub network: NetworkId,
+    /// One per family of the network, at least one.
+    pub addresses: Vec<IpAddr>,
+    /// MAC address; none: derived from the endpoint's id.
+    pub mac: Option<Mac>,
+    /// For people.
+    pub name: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// Attaches a bare namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AttachRequest {
+    /// The namespace: a path like `/run/netns/blue` or `/proc/4711/ns/net`.
+    pub namespace: PathBuf,
+    /// The network's name.
+    pub network: NetworkName,
+    /// Interface inside.
+    pub interface: IfName,
+    /// Certain addresses, at most one per family.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// For people.
+    pub name: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// Detaches a namespace's interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DetachRequest {
+    /// The namespace as it was given.
+    pub namespace: PathBuf,
+    /// The network's name.
+    pub network: NetworkName,
+}
+
+/// An endpoint of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointStatus {
+    /// Identity.
+    pub id: EndpointId,
+    /// Network.
+    pub network: NetworkId,
+    /// The network's name.
+    pub network_name: NetworkName,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// MAC address inside.
+    pub mac: Mac,
+    /// The next hop of each family.
+    pub next_hops: Vec<IpAddr>,
+    /// The host's end of the pair.
+    pub link: IfName,
+    /// The container's end while it is in the host's namespace.
+    pub peer: IfName,
+    /// MTU inside, bytes.
+    pub mtu: u32,
+    /// For people.
+    pub name: String,
+}

@@ -1,0 +1,120 @@
+//! What an agent tells about itself.
+
+use hopsack_types::{Cidr, ClusterId, Generation, HostId, HostName, IfName, PathKind, Revision};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// One screen about this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// None before `init` or `join`.
+    pub cluster: Option<ClusterStatus>,
+    /// What is wrong, worst first: each a line that says what to do.
+    pub faults: Vec<String>,
+}
+
+/// This host inside its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// The cluster.
+    pub id: ClusterId,
+    /// This host.
+    pub host: HostId,
+    /// Its name.
+    pub name: HostName,
+    /// How it reaches the others.
+    pub underlay: UnderlayStatus,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Pools.
+    pub pools: Vec<Cidr>,
+    /// Intent as this host has it.
+    pub store: StoreStatus,
+    /// The reconciler.
+    pub kernel: KernelStatus,
+    /// Number of networks.
+    pub networks: usize,
+    /// Number of endpoints on this host.
+    pub endpoints: usize,
+    /// All hosts.
+    pub hosts: Vec<HostStatus>,
+}
+
+/// The way to the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnderlayStatus {
+    /// Device.
+    pub device: IfName,
+    /// Address.
+    pub address: IpAddr,
+    /// MTU, bytes.
+    pub mtu: u32,
+    /// The rule by which it was found: `default route` or `--advertise`.
+    pub found_by: String,
+}
+
+/// Intent's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreStatus {
+    /// The newest revision that this host has.
+    pub revision: Revision,
+    /// `voter` or `copy`.
+    pub role: String,
+    /// Whether writes can be expected to work now.
+    pub connected: bool,
+}
+
+/// The reconciler's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KernelStatus {
+    /// The newest generation of what should be.
+    pub wanted: Generation,
+    /// The newest generation that was applied.
+    pub applied: Generation,
+    /// Objects that could not be changed, each with its reason.
+    pub failures: Vec<String>,
+    /// Changes by others that were undone, by kernel table.
+    pub repaired: BTreeMap<String, u64>,
+}
+
+/// A host as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostStatus {
+    /// Identity.
+    pub id: HostId,
+    /// Name.
+    pub name: HostName,
+    /// Underlay address.
+    pub underlay: IpAddr,
+    /// Host addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether its agent answers.
+    pub alive: bool,
+    /// The path in use; none for this host itself.
+    pub path: Option<PathStatus>,
+}
+
+/// The path in use to a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathStatus {
+    /// Kind.
+    pub kind: PathKind,
+    /// MTU, bytes.
+    pub mtu: u32,
+    /// Smoothed round trip, microseconds; none before the first answer.
+    pub round_trip: Option<u64>,
+    /// Why this one.
+    pub reason: String,
+}
