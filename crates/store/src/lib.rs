@@ -1,1 +1,25 @@
-//! Intent: agreed, versioned key-value state behind one trait.
+//! Intent: agreed, versioned key-value state behind one trait, [`Store`].
+//!
+//! ```text
+//!   txn ──> RaftStore (voters)  ── watch ──> serve::follow ── TLS, by the agent ──> Replica (every other host)
+//!           MemoryStore (tests, simulation)                                          │ reads: own copy
+//!                                                                                    └ txn: back to a voter
+//! ```
+//!
+//! Every implementation holds the whole state in memory ([`KvState`], pure) and differs only in who may write and
+//! where it is kept. Reads therefore never wait and never fail; only a write can.
+//!
+//! What must not live here: what keys and values mean (hopsack-types), and sockets (the agent brings them as
+//! `Upstream` and `Peers`).
+
+mod error;
+mod live;
+pub mod memory;
+pub mod state;
+pub mod store;
+
+pub use error::{Refusal, StoreError};
+pub use live::Watch;
+pub use memory::MemoryStore;
+pub use state::KvState;
+pub use store::{Change, Entry, Event, Expected, Guard, Snapshot, Store, Txn, TxnOutcome, Write};

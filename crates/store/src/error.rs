@@ -1,0 +1,113 @@
+//! What can go wrong with a store, in words that say what to do.
+
+use crate::store::{MAX_KEY_BYTES, MAX_TXN_BYTES};
+use serde::{Deserialize, Serialize};
+use std::error::Error;
+
+/// An error of a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A write was sent and no answer came in time.
+    #[error(
+        "the write was not answered within 3 s and may or may not have happened: look at the state before trying again"
+    )]
+    OutcomeUnknown,
+    /// Nobody who can write was reached; nothing was written.
+    #[error(
+        "no host that can change the cluster's state is reachable; nothing was changed, running containers go on: check the network to the voters and try again"
+    )]
+    Unreachable {
+        /// Why, as the transport saw it.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The voter that was asked is not the leader, or there is none for want of a majority; nothing was written.
+    #[error("{}", match .leader {
+        Some(leader) => format!("voter {leader} takes the writes at present, not this one: send the write there"),
+        None => "the voters have no majority, so nothing can be changed: bring back a voter".to_owned(),
+    })]
+    NotLeader {
+        /// The leader's voter id, where known.
+        leader: Option<u64>,
+    },
+    /// The store is shutting down, or stopped after an error of its disk.
+    #[error(
+        "this host's store has stopped: look for a disk error in the agent's log, then restart the agent"
+    )]
+    Stopped,
+    /// A key is empty or too long.
+    #[error("a key of {bytes} bytes cannot be stored: use 1 to {MAX_KEY_BYTES} bytes")]
+    KeyLength {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// A transaction is too large.
+    #[error("a write of {bytes} bytes is larger than the limit of {MAX_TXN_BYTES}: split it")]
+    TxnTooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+    },
+    /// Bytes that were exported by [`crate::MemoryStore::to_bytes`] cannot be read back.
+    #[error("the exported store cannot be read: it is damaged or from another version")]
+    Import {
+        /// What the decoder said.
+        #[source]
+        source: postcard::Error,
+    },
+    /// A state cannot be turned into bytes.
+    #[error("the store's state cannot be encoded")]
+    Export {
+        /// What the encoder said.
+        #[source]
+        source: postcard::Error,
+    },
+}
+
+/// The part of [`StoreError`] that a host tells another: what to answer when a remote write fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// [`StoreError::OutcomeUnknown`].
+    OutcomeUnknown,
+    /// [`StoreError::NotLeader`].
+    NotLeader {
+        /// The leader's voter id, where known.
+        leader: Option<u64>,
+    },
+    /// [`StoreError::KeyLength`].
+    KeyLength {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// [`StoreError::TxnTooLarge`].
+    TxnTooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+    },
+    /// Any error of the answering host's own; its log has the cause. Nothing was written.
+    Stopped,
+}
+
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        match *error {
+            StoreError::OutcomeUnknown => Self::OutcomeUnknown,
+            StoreError::NotLeader { leader } => Self::NotLeader { leader },
+            StoreError::KeyLength { bytes } => Self::KeyLength { bytes },
+            StoreError::TxnTooLarge { bytes } => Self::TxnTooLarge { bytes },
+            StoreError::Unreachable { .. } => Self::NotLeader { leader: None },
+            StoreError::Stopped | StoreError::Import { .. } | StoreError::Export { .. } => Self::Stopped,
+        }
+    }
+}
+
+impl From<Refusal> for StoreError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::OutcomeUnknown => Self::OutcomeUnknown,
+            Refusal::NotLeader { leader } => Self::NotLeader { leader },
+            Refusal::KeyLength { bytes } => Self::KeyLength { bytes },
+            Refusal::TxnTooLarge { bytes } => Self::TxnTooLarge { bytes },
+            Refusal::Stopped => Self::Stopped,
+        }
+    }
+}
