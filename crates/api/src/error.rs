@@ -34,6 +34,8 @@ pub enum ErrorCode {
     OutcomeUnknown,
     /// A fault of this host: kernel, disk.
     Host,
+    /// The agent that runs is of another version than who asks.
+    Version,
 }
 
 impl ApiError {

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod error;
 pub mod request;
+mod route;
 pub mod server;
 pub mod status;
 

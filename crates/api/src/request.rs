@@ -145,7 +145,8 @@ pub struct NameRequest {
 }
 
 /// All networks at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Networks {
     /// This host; none while it is in no cluster.
     pub me: Option<HostId>,

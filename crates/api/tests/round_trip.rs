@@ -1,0 +1,380 @@
+//! Every call through the real server and the real client, in front of an agent that notes what it was asked.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use async_trait::async_trait;
+use hopsack_api::client::{Client, ClientError};
+use hopsack_api::server::{self, BindError};
+use hopsack_api::*;
+use hopsack_types::*;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Notes each request and gives one fixed answer to each call.
+struct Notebook {
+    asked: Mutex<Vec<String>>,
+    networks: watch::Sender<Arc<Networks>>,
+    refusal: Option<ApiError>,
+}
+
+impl Notebook {
+    fn new(refusal: Option<ApiError>) -> Arc<Self> {
+        let networks = watch::channel(Arc::new(all_networks())).0;
+        Arc::new(Self { asked: Mutex::default(), networks, refusal })
+    }
+
+    fn answer<T>(&self, request: &impl Debug, answer: T) -> Result<T, ApiError> {
+        self.asked.lock().unwrap().push(format!("{request:?}"));
+        self.refusal.clone().map_or(Ok(answer), Err)
+    }
+}
+
+fn network() -> Network {
+    Network {
+        id: NetworkId::from_bytes([7; 16]),
+        name: NetworkName::new("web").unwrap(),
+        subnets: vec!["10.32.1.0/24".parse().unwrap()],
+        reserved: BTreeMap::from([("10.32.1.1".parse().unwrap(), "Docker's gateway".to_owned())]),
+        isolation: Isolation::Full,
+        labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        docker: None,
+    }
+}
+
+fn all_networks() -> Networks {
+    Networks { me: Some(HostId::from_bytes([1; 16])), networks: BTreeMap::from([(network().id, network())]) }
+}
+
+fn address() -> IpAddr {
+    "10.32.1.5".parse().unwrap()
+}
+
+fn endpoint() -> EndpointStatus {
+    EndpointStatus {
+        id: EndpointId::from_bytes([9; 16]),
+        network: network().id,
+        network_name: network().name,
+        addresses: vec![address()],
+        mac: "02:42:0a:20:00:05".parse().unwrap(),
+        next_hops: vec!["169.254.3.4".parse().unwrap()],
+        link: IfName::new("hopc0909090909").unwrap(),
+        peer: IfName::new("hope0909090909").unwrap(),
+        mtu: 1450,
+        name: "c1".to_owned(),
+    }
+}
+
+fn init_answer() -> InitAnswer {
+    InitAnswer {
+        cluster: ClusterId::from_bytes([2; 16]),
+        host: HostId::from_bytes([1; 16]),
+        name: HostName::new("h1").unwrap(),
+        advertise: address(),
+        pools: vec!["10.32.0.0/16".parse().unwrap()],
+        token: "secret".to_owned(),
+    }
+}
+
+fn join_answer() -> JoinAnswer {
+    let InitAnswer { cluster, host, name, advertise, .. } = init_answer();
+    JoinAnswer { cluster, host, name, advertise, hosts: 2 }
+}
+
+fn token_answer() -> TokenAnswer {
+    TokenAnswer { token: "secret".to_owned(), address: "10.77.0.1:4677".parse().unwrap() }
+}
+
+fn status() -> Status {
+    Status { version: "0.1.0".to_owned(), cluster: None, faults: vec!["in no cluster".to_owned()] }
+}
+
+fn host_status() -> HostStatus {
+    HostStatus {
+        id: HostId::from_bytes([1; 16]),
+        name: HostName::new("h1").unwrap(),
+        underlay: address(),
+        addresses: vec![],
+        voter: true,
+        alive: true,
+        path: None,
+    }
+}
+
+#[async_trait]
+impl Api for Notebook {
+    async fn init(&self, request: InitRequest) -> Result<InitAnswer, ApiError> {
+        self.answer(&request, init_answer())
+    }
+    async fn join(&self, request: JoinRequest) -> Result<JoinAnswer, ApiError> {
+        self.answer(&request, join_answer())
+    }
+    async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError> {
+        self.answer(&request, token_answer())
+    }
+    async fn status(&self) -> Result<Status, ApiError> {
+        self.answer(&"status", status())
+    }
+    async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {
+        self.answer(&"hosts", vec![host_status()])
+    }
+    async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {
+        self.answer(&request, network().subnets[0])
+    }
+    async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError> {
+        self.answer(&request, network())
+    }
+    async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError> {
+        self.answer(&request, network())
+    }
+    async fn remove_network(&self, network: NetworkId) -> Result<(), ApiError> {
+        self.answer(&network, ())
+    }
+    fn networks(&self) -> watch::Receiver<Arc<Networks>> {
+        self.networks.subscribe()
+    }
+    async fn allocate(&self, request: AllocateRequest) -> Result<IpAddr, ApiError> {
+        self.answer(&request, address())
+    }
+    async fn release(&self, request: ReleaseRequest) -> Result<(), ApiError> {
+        self.answer(&request, ())
+    }
+    async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointStatus, ApiError> {
+        self.answer(&request, endpoint())
+    }
+    async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError> {
+        self.answer(&endpoint, ())
+    }
+    async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
+        self.answer(&"endpoints", vec![endpoint()])
+    }
+    async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError> {
+        self.answer(&request, endpoint())
+    }
+    async fn detach(&self, request: DetachRequest) -> Result<(), ApiError> {
+        self.answer(&request, ())
+    }
+}
+
+/// An agent that listens in a folder of its own.
+struct Agent {
+    _runtime: tokio::runtime::Runtime,
+    folder: tempfile::TempDir,
+    api: Arc<Notebook>,
+}
+
+impl Agent {
+    fn start(refusal: Option<ApiError>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let api = Notebook::new(refusal);
+        let listener = {
+            let _inside = runtime.enter();
+            server::bind(&folder.path().join("new/api.sock")).unwrap()
+        };
+        runtime.spawn(server::serve(listener, api.clone()));
+        Self { _runtime: runtime, folder, api }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("new/api.sock")
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.socket()).with_timeout(Duration::from_secs(10))
+    }
+
+    fn last_asked(&self) -> String {
+        self.api.asked.lock().unwrap().pop().unwrap()
+    }
+
+    /// Sends raw text and gives back all that is answered.
+    fn raw(&self, text: &str) -> String {
+        let mut stream = std::os::unix::net::UnixStream::connect(self.socket()).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+#[test]
+fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
+    let agent = Agent::start(None);
+    let client = agent.client();
+    macro_rules! passes {
+        ($call:ident($request:expr) => $answer:expr) => {{
+            let request = $request;
+            assert_eq!(client.$call(&request).unwrap(), $answer);
+            assert_eq!(agent.last_asked(), format!("{request:?}"));
+        }};
+        ($call:ident() => $answer:expr) => {{
+            assert_eq!(client.$call().unwrap(), $answer);
+            assert_eq!(agent.last_asked(), format!("{:?}", stringify!($call)));
+        }};
+    }
+    let name = Some(HostName::new("h1").unwrap());
+    let advertise = Some(address());
+    let pools = vec!["10.32.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()];
+    passes!(init(InitRequest { name: name.clone(), advertise, pools }) => init_answer());
+    let (target, token) = ("[fd00::1]:4677".parse().unwrap(), "t".to_owned());
+    passes!(join(JoinRequest { address: target, token, name, advertise }) => join_answer());
+    passes!(create_token(TokenRequest { valid_for: 60, uses: Some(1) }) => token_answer());
+    passes!(status() => status());
+    passes!(hosts() => vec![host_status()]);
+    passes!(propose_subnet(SubnetRequest { family: Family::V6, wanted: None }) => network().subnets[0]);
+    let Network { id, name, subnets, reserved, isolation, labels, .. } = network();
+    passes!(create_network(NetworkRequest {
+        name: Some(name.clone()),
+        subnets,
+        reserved,
+        isolation,
+        labels: labels.clone(),
+        docker: Some(DockerNetwork { id: "1d46".to_owned() }),
+    }) => network());
+    passes!(name_network(NameRequest { network: id, name: name.clone(), labels: labels.clone() }) => network());
+    passes!(allocate(AllocateRequest {
+        network: id,
+        family: Family::V4,
+        address: Some(address()),
+        holder: "docker".to_owned(),
+    }) => address());
+    passes!(release(ReleaseRequest { network: id, address: address() }) => ());
+    passes!(create_endpoint(EndpointRequest {
+        id: endpoint().id,
+        network: id,
+        addresses: vec![address()],
+        mac: Some(endpoint().mac),
+        name: "c1".to_owned(),
+        labels: labels.clone(),
+    }) => endpoint());
+    passes!(endpoints() => vec![endpoint()]);
+    passes!(attach(AttachRequest {
+        namespace: "/run/netns/blue".into(),
+        network: name.clone(),
+        interface: IfName::new("eth0").unwrap(),
+        addresses: vec![],
+        name: "blue".to_owned(),
+        labels,
+    }) => endpoint());
+    passes!(detach(DetachRequest { namespace: "/run/netns/blue".into(), network: name }) => ());
+    client.remove_network(id).unwrap();
+    assert_eq!(agent.last_asked(), format!("{id:?}"));
+    client.remove_endpoint(endpoint().id).unwrap();
+    assert_eq!(agent.last_asked(), format!("{:?}", endpoint().id));
+    assert_eq!(client.networks().unwrap(), all_networks());
+}
+
+#[test]
+fn a_refusal_returns_with_its_code_and_its_line() {
+    for code in [
+        ErrorCode::Invalid,
+        ErrorCode::NotFound,
+        ErrorCode::Conflict,
+        ErrorCode::Exhausted,
+        ErrorCode::NotReady,
+        ErrorCode::Denied,
+        ErrorCode::Unavailable,
+        ErrorCode::OutcomeUnknown,
+        ErrorCode::Host,
+        ErrorCode::Version,
+    ] {
+        let refusal = ApiError::new(code, "no address is left in web");
+        let agent = Agent::start(Some(refusal.clone()));
+        match agent.client().remove_network(network().id) {
+            Err(ClientError::Refused(error)) => assert_eq!(error, refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_socket_is_for_root_alone_and_is_not_taken_from_a_living_agent() {
+    let agent = Agent::start(None);
+    let mode = std::fs::metadata(agent.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let error = server::bind(&agent.socket()).unwrap_err();
+    assert!(matches!(error, BindError::InUse { .. }), "{error}");
+    agent.client().status().unwrap();
+}
+
+#[test]
+fn a_dead_agents_socket_says_how_to_start_one_and_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("api.sock");
+    let expected = format!("no agent answers at {}: start one with `hopsack agent`", socket.display());
+    assert_eq!(Client::new(&socket).status().unwrap_err().to_string(), expected);
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert_eq!(Client::new(&socket).status().unwrap_err().to_string(), expected);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    server::bind(&socket).unwrap();
+}
+
+#[test]
+fn an_agent_of_another_version_says_so() {
+    let agent = Agent::start(None);
+    let ask = |path: &str| agent.raw(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let newer = ask("/v2/status");
+    assert!(
+        newer.starts_with("HTTP/1.1 404") && newer.contains("this hopsack is newer than the agent"),
+        "{newer}"
+    );
+    assert!(ask("/v0/status").contains("this hopsack is older than the agent"));
+    assert!(ask("/v1/tea").contains("the agent that runs knows no /v1/tea"));
+    assert!(ask("/v1/networks/create").contains("\"code\":\"version\""), "a call with the wrong method");
+}
+
+#[test]
+fn a_request_that_is_not_understood_is_refused_as_invalid() {
+    let agent = Agent::start(None);
+    let body = r#"{"validFor":60,"surprise":1}"#;
+    let answer = agent.raw(&format!(
+        "POST /v1/tokens/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("surprise"), "{answer}");
+}
+
+/// A peer that accepts one connection and does with it what the closure says.
+fn peer(socket: &Path, act: impl FnOnce(std::os::unix::net::UnixStream) + Send + 'static) {
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || act(listener.accept().unwrap().0));
+}
+
+#[test]
+fn an_agent_that_never_answers_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("api.sock");
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    peer(&socket, move |stream| {
+        let _closed = wait.recv();
+        drop(stream);
+    });
+    let error = Client::new(&socket).with_timeout(Duration::from_millis(50)).status().unwrap_err();
+    assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+    drop(done);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("api.sock");
+    peer(&socket, |mut stream| {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let _rest = stream.read_to_end(&mut Vec::new());
+    });
+    let error = Client::new(&socket).status().unwrap_err();
+    assert!(matches!(error, ClientError::NotUnderstood { .. }), "{error}");
+}
