@@ -48,7 +48,12 @@ impl Entry {
 
 /// Whether a fact may stand under a key.
 pub(crate) const fn same_kind(key: &FactKey, fact: &Fact) -> bool {
-    matches!((key, fact), (FactKey::Endpoint(_), Fact::Endpoint(_)) | (FactKey::Path(_), Fact::Path(_)))
+    matches!(
+        (key, fact),
+        (FactKey::Endpoint(_), Fact::Endpoint(_))
+            | (FactKey::Path(_), Fact::Path(_))
+            | (FactKey::Routes, Fact::Routes(_))
+    )
 }
 
 /// 64 bytes that prove who wrote a batch (the size of Ed25519 and of fixed-size P-256 signatures).

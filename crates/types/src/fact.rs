@@ -1,6 +1,6 @@
 //! Facts: what is so. Each is written by one host only, about itself.
 
-use crate::address::Mac;
+use crate::address::{Cidr, Mac};
 use crate::id::{EndpointId, HostId, NetworkId};
 use crate::path::PathKind;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ pub enum FactKey {
     Endpoint(EndpointId),
     /// The writer's paths to one peer.
     Path(HostId),
+    /// The writer's routes.
+    Routes,
 }
 
 /// What is so.
@@ -22,6 +24,8 @@ pub enum Fact {
     Endpoint(EndpointFact),
     /// What the writer's probes saw of its paths to one peer.
     Path(PathFact),
+    /// Prefixes that the writer has routes to besides the cluster's and the default ones: no subnet may meet them.
+    Routes(Vec<Cidr>),
 }
 
 /// An endpoint as other hosts know it.
