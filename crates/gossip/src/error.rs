@@ -18,4 +18,13 @@ pub enum GossipError {
         #[source]
         source: postcard::Error,
     },
+    /// `foca` refused or failed a step.
+    #[error("membership cannot {doing}")]
+    Membership {
+        /// The step.
+        doing: &'static str,
+        /// What `foca` says.
+        #[source]
+        source: foca::Error,
+    },
 }

@@ -13,11 +13,15 @@
 mod batch;
 mod error;
 mod log;
+mod member;
+mod membership;
 mod records;
 mod sync;
 mod writer;
 
 pub use batch::{Batch, Entry, Signature, Signer, Stamp, Verifier};
 pub use error::GossipError;
+pub use member::{MemberRecord, MemberState};
+pub use membership::{MAX_DATAGRAM, MemberEvent, Membership};
 pub use records::{Applied, RecordChange, Records, Reject, Rejected, Source, Validity};
 pub use sync::{Cursor, Delta, Digest, Mark, StateHash};
