@@ -1,8 +1,11 @@
 //! What can go wrong with a store, in words that say what to do.
 
+use crate::state::Gap;
 use crate::store::{MAX_KEY_BYTES, MAX_TXN_BYTES};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
+use std::io;
+use std::path::PathBuf;
 
 /// An error of a store.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,78 @@ pub enum StoreError {
         /// Its size in bytes.
         bytes: usize,
     },
+    /// There is a file already where a new one was to be made.
+    #[error("{} exists already: this host is in a cluster, so leave that first or use another state directory", .path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no file.
+    #[error("{} does not exist: run `hopsack init` or `hopsack join` first, or correct the state directory", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or its directory cannot be used.
+    #[error("cannot use {}: give the agent a directory that exists and that it may write to", .path.display())]
+    Access {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has the file open.
+    #[error("{} is in use by another process: stop the other hopsack agent first", .path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error("{} is damaged: keep it for inspection, then restore it from a backup; a host that is no voter may move it away and fetches a new copy", .path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The file is a database, but not the one that was expected here.
+    #[error("{} is not the file that belongs there: correct the state directory", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer program wrote the file.
+    #[error("{} has format {found} and this version reads up to {known}: upgrade this host's hopsack", .path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The newest format that this version reads.
+        known: u64,
+    },
+    /// Reading or writing an open file failed.
+    #[error("cannot {operation} in {}: look for a full or failing disk, then restart the agent", .path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// What the database said.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// An upstream sent changes that do not join on to this copy; the copy asks again by itself.
+    #[error("the followed host left changes out; asking again")]
+    Gap(#[from] Gap),
+    /// An upstream ended the stream, as a host does that shuts down.
+    #[error("the followed host ended the stream; connecting again")]
+    FollowEnded,
+    /// An upstream said nothing for too long.
+    #[error("the followed host is silent; connecting again")]
+    FollowSilent,
     /// Bytes that were exported by [`crate::MemoryStore::to_bytes`] cannot be read back.
     #[error("the exported store cannot be read: it is damaged or from another version")]
     Import {
@@ -95,7 +170,20 @@ impl From<&StoreError> for Refusal {
             StoreError::KeyLength { bytes } => Self::KeyLength { bytes },
             StoreError::TxnTooLarge { bytes } => Self::TxnTooLarge { bytes },
             StoreError::Unreachable { .. } => Self::NotLeader { leader: None },
-            StoreError::Stopped | StoreError::Import { .. } | StoreError::Export { .. } => Self::Stopped,
+            StoreError::Stopped
+            | StoreError::Exists { .. }
+            | StoreError::Missing { .. }
+            | StoreError::Access { .. }
+            | StoreError::Locked { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::NewerFormat { .. }
+            | StoreError::Disk { .. }
+            | StoreError::Gap(_)
+            | StoreError::FollowEnded
+            | StoreError::FollowSilent
+            | StoreError::Import { .. }
+            | StoreError::Export { .. } => Self::Stopped,
         }
     }
 }

@@ -12,14 +12,20 @@
 //! What must not live here: what keys and values mean (hopsack-types), and sockets (the agent brings them as
 //! `Upstream` and `Peers`).
 
+pub mod backing;
+mod disk;
 mod error;
 mod live;
 pub mod memory;
+pub mod replica;
+pub mod serve;
 pub mod state;
 pub mod store;
 
+pub use backing::{Backing, DiskBacking, MemoryBacking};
 pub use error::{Refusal, StoreError};
 pub use live::Watch;
 pub use memory::MemoryStore;
+pub use replica::{Contact, Replica, Upstream};
 pub use state::KvState;
 pub use store::{Change, Entry, Event, Expected, Guard, Snapshot, Store, Txn, TxnOutcome, Write};

@@ -1,5 +1,7 @@
 //! Properties of the pure state machine.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use hopsack_store::{Event, Expected, KvState, Txn, TxnOutcome};
 use hopsack_types::Revision;
 use proptest::prelude::*;

@@ -1,0 +1,173 @@
+//! A redb file of ours: opened with a bounded cache, marked with what it is, written off the async threads.
+//!
+//! What the tables hold is the business of who opens it.
+
+use crate::error::StoreError;
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The layout of our tables. Grows with any change that an older program would read wrongly.
+pub(crate) const FORMAT: u64 = 1;
+
+/// redb's default cache is 1 GiB; all that is read often is in memory already.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// What the file is: `format` and `kind`.
+const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+
+/// What a file is for. A copy must never be taken for a voter's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The log of a voter.
+    Voter = 1,
+    /// The copy of a host that is not a voter.
+    Copy = 2,
+}
+
+/// One open file. Cloning shares it.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    db: Arc<Database>,
+    path: PathBuf,
+    /// Writers in the order in which they came, also when one of them has gone away in between.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Disk {
+    /// Makes a new file. Blocks.
+    pub(crate) fn create(path: &Path, kind: Kind) -> Result<Self, StoreError> {
+        if path.try_exists().map_err(|source| StoreError::Access { path: path.to_owned(), source })? {
+            return Err(StoreError::Exists { path: path.to_owned() });
+        }
+        let disk = Self::with(path, Database::builder().set_cache_size(CACHE_BYTES).create(path))?;
+        disk.write_now("mark", |txn| {
+            let mut about = txn.open_table(ABOUT)?;
+            about.insert("format", FORMAT)?;
+            about.insert("kind", kind as u64)?;
+            Ok(())
+        })?;
+        sync_directory(path)?;
+        Ok(disk)
+    }
+
+    /// Opens a file that [`Disk::create`] made. Blocks.
+    pub(crate) fn open(path: &Path, kind: Kind) -> Result<Self, StoreError> {
+        let disk = Self::with(path, Database::builder().set_cache_size(CACHE_BYTES).open(path))?;
+        let (format, found) = disk.read_now("identify", |txn| {
+            let about = txn.open_table(ABOUT)?;
+            let value = |key| Ok::<_, redb::Error>(about.get(key)?.map(|value| value.value()));
+            Ok((value("format")?, value("kind")?))
+        })?;
+        match format {
+            Some(format) if format > FORMAT => {
+                Err(StoreError::NewerFormat { path: path.to_owned(), found: format, known: FORMAT })
+            }
+            Some(FORMAT) if found == Some(kind as u64) => Ok(disk),
+            _ => Err(StoreError::Foreign { path: path.to_owned() }),
+        }
+    }
+
+    fn with(path: &Path, opened: Result<Database, DatabaseError>) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        match opened {
+            Ok(db) => Ok(Self { db: Arc::new(db), path, turn: Arc::default() }),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::Locked { path }),
+            Err(DatabaseError::Storage(redb::StorageError::Io(source)))
+                if source.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) =>
+            {
+                Err(StoreError::Missing { path })
+            }
+            Err(DatabaseError::Storage(redb::StorageError::Io(source)))
+                if source.kind() != io::ErrorKind::UnexpectedEof =>
+            {
+                Err(StoreError::Access { path, source })
+            }
+            Err(source) => Err(StoreError::Corrupt { path, source: Box::new(source) }),
+        }
+    }
+
+    /// Reads, off the async threads.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let disk = self.clone();
+        blocking(move || disk.read_now(operation, work)).await
+    }
+
+    /// Writes durably, off the async threads: on return it is on the disk, or nothing of it is. Goes on to its end
+    /// when the caller goes away.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let disk = self.clone();
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        blocking(move || {
+            let _turn = turn;
+            disk.write_now(operation, work)
+        })
+        .await
+    }
+
+    fn read_now<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let result = self.db.begin_read().map_err(redb::Error::from).and_then(|txn| work(&txn));
+        result.map_err(|source| self.error(operation, source))
+    }
+
+    fn write_now<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let result = self.db.begin_write().map_err(redb::Error::from).and_then(|txn| {
+            let value = work(&txn)?;
+            txn.commit()?;
+            Ok(value)
+        });
+        result.map_err(|source| self.error(operation, source))
+    }
+
+    /// What an undecodable value in the file is called.
+    pub(crate) fn undecodable(&self, source: postcard::Error) -> StoreError {
+        StoreError::Corrupt { path: self.path.clone(), source: Box::new(source) }
+    }
+
+    fn error(&self, operation: &'static str, source: redb::Error) -> StoreError {
+        let path = self.path.clone();
+        match source {
+            redb::Error::Corrupted(_)
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. } => {
+                StoreError::Corrupt { path, source: Box::new(source) }
+            }
+            redb::Error::TableDoesNotExist(_) => StoreError::Foreign { path },
+            source => StoreError::Disk { path, operation, source: Box::new(source) },
+        }
+    }
+}
+
+/// Makes a new file's name durable as well.
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(parent)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| StoreError::Access { path: parent.to_owned(), source })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    // It fails only while the runtime shuts down.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Stopped))
+}
