@@ -100,6 +100,9 @@ pub struct SubnetRequest {
     pub family: Family,
     /// The subnet to check; none: find one.
     pub wanted: Option<Cidr>,
+    /// Where none is wanted: what to keep clear of beside all that is known, because it was promised already.
+    #[serde(default)]
+    pub avoid: Vec<Cidr>,
 }
 
 /// Makes a network.

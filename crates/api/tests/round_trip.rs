@@ -229,7 +229,8 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     passes!(create_token(TokenRequest { valid_for: 60, uses: Some(1) }) => token_answer());
     passes!(status() => status());
     passes!(hosts() => vec![host_status()]);
-    passes!(propose_subnet(SubnetRequest { family: Family::V6, wanted: None }) => network().subnets[0]);
+    let avoid = network().subnets;
+    passes!(propose_subnet(SubnetRequest { family: Family::V6, wanted: None, avoid }) => network().subnets[0]);
     let Network { id, name, subnets, reserved, isolation, labels, .. } = network();
     passes!(create_network(NetworkRequest {
         name: Some(name.clone()),
