@@ -1,0 +1,334 @@
+//! Grants: who holds which part of a network's subnets. Each function takes a ledger and gives the next one, for
+//! one compare-and-swap; none when there is nothing to change.
+//!
+//! Grants are disjoint prefixes without gaps of their own: those of one holder that form a larger prefix are one.
+//! What must not live here: what hosts ask of each other (see `want`), and addresses in use (see `allocator`).
+
+use crate::block::{block_length, check_usable, never_given};
+use crate::error::IpamError;
+use crate::ranges::{Ranges, address, bounds, number};
+use hopsack_types::resource::{Grant, Ledger, Wanted};
+use hopsack_types::{Cidr, Family, HostId, HostName, Network};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+/// How many addresses a host claims, and how badly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To keep ahead of need: leaves what others have asked for.
+    Reserve(u64),
+    /// For containers that wait.
+    Now(u64),
+}
+
+/// Names of hosts, for messages.
+pub type Names = BTreeMap<HostId, HostName>;
+
+/// Where an address of a network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Granted to nobody.
+    Free,
+    /// Granted to a host.
+    Held(HostId),
+    /// Granted to a removed host that may still use it.
+    Quarantined(HostId),
+}
+
+/// Where an address is; an error when no container can have it at all.
+pub fn locate(ledger: &Ledger, network: &Network, address: IpAddr) -> Result<Place, IpamError> {
+    check_usable(network, address)?;
+    Ok(match grant_of(ledger, address) {
+        None => Place::Free,
+        Some(grant) if grant.quarantined => Place::Quarantined(grant.host),
+        Some(grant) => Place::Held(grant.host),
+    })
+}
+
+/// The grant that an address lies in. Grants are disjoint, so it is the last one that begins at or before it.
+fn grant_of(ledger: &Ledger, address: IpAddr) -> Option<Grant> {
+    let upto = ..=Cidr::host(address);
+    ledger
+        .grants
+        .range(upto)
+        .next_back()
+        .filter(|(prefix, _)| prefix.contains(address))
+        .map(|(_, grant)| *grant)
+}
+
+/// The prefixes that a host may allocate from, in order.
+pub fn granted(ledger: &Ledger, host: HostId) -> impl Iterator<Item = Cidr> + '_ {
+    let mine = Grant { host, quarantined: false };
+    ledger.grants.iter().filter(move |(_, grant)| **grant == mine).map(|(prefix, _)| *prefix)
+}
+
+/// Claims addresses for `me` out of what nobody holds: whole blocks while there are any, smaller pieces after. Takes
+/// less than needed when there is no more, and none when there is nothing at all.
+///
+/// The search begins at a place that depends on the host, so that hosts that claim at the same time take different
+/// blocks and only retry because the ledger is one document. Addresses that others want by name are left.
+pub fn claim(ledger: &Ledger, network: &Network, me: HostId, family: Family, need: Need) -> Option<Ledger> {
+    let subnet = network.subnet(family)?;
+    let never = never_given(network, family);
+    let mut free = claimable(ledger, subnet, me);
+    let usable = |free: &Ranges| free.count() - never.iter().filter(|n| free.contains(**n)).count() as u128;
+    let (mut missing, mut budget) = match need {
+        Need::Now(count) => (u128::from(count), u128::MAX),
+        Need::Reserve(count) => {
+            let asked = asked_by_others(ledger, me, family);
+            (u128::from(count), usable(&free).saturating_sub(asked))
+        }
+    };
+    let mut mine = holdings_of(ledger, me, false, subnet);
+    let mut gained = false;
+    while missing > 0 && budget > 0 {
+        let Some(piece) = pick(&free, subnet, start(subnet, network, me), missing.min(budget), budget) else {
+            break;
+        };
+        free.remove_prefix(piece);
+        let useful = usable(&Ranges::of(piece));
+        if useful == 0 {
+            continue;
+        }
+        mine.insert_prefix(piece);
+        gained = true;
+        missing = missing.saturating_sub(useful);
+        budget = budget.saturating_sub(useful);
+    }
+    gained.then(|| {
+        let mut next = ledger.clone();
+        rewrite(&mut next, me, false, subnet, &mine);
+        next.wants.retain(|want| !(want.host == me && want.wanted == Wanted::Any(family)));
+        next
+    })
+}
+
+/// Claims one certain address that nobody holds.
+pub fn claim_address(ledger: &Ledger, network: &Network, me: HostId, address: IpAddr) -> Option<Ledger> {
+    let subnet = network.subnet_of(address)?;
+    if locate(ledger, network, address) != Ok(Place::Free) {
+        return None;
+    }
+    let mut mine = holdings_of(ledger, me, false, subnet);
+    mine.insert_prefix(Cidr::host(address));
+    let mut next = ledger.clone();
+    rewrite(&mut next, me, false, subnet, &mine);
+    next.wants.retain(|want| !(want.host == me && want.wanted == Wanted::Address(address)));
+    Some(next)
+}
+
+/// Hands a prefix, or one address (a /32 or /128), back to nobody. What is left of the grants around it stays.
+/// Only after it has been lent durably: see `allocator`.
+pub fn release(ledger: &Ledger, network: &Network, me: HostId, prefix: Cidr) -> Option<Ledger> {
+    let subnet = network.subnet(prefix.family())?;
+    let before = holdings_of(ledger, me, false, subnet);
+    let mut after = before.clone();
+    after.remove_prefix(prefix);
+    (after != before).then(|| {
+        let mut next = ledger.clone();
+        rewrite(&mut next, me, false, subnet, &after);
+        next
+    })
+}
+
+/// Sets all grants of a removed host aside: nobody may use them until the host has acknowledged or is known to be
+/// destroyed. Its wants go.
+pub fn quarantine(ledger: &Ledger, host: HostId) -> Option<Ledger> {
+    let mut next = ledger.clone();
+    for grant in next.grants.values_mut().filter(|grant| grant.host == host) {
+        grant.quarantined = true;
+    }
+    next.wants.retain(|want| want.host != host);
+    (next != *ledger).then_some(next)
+}
+
+/// Frees what was set aside of a host that is destroyed: somebody has said that it can never run again.
+pub fn free_quarantined(ledger: &Ledger, host: HostId) -> Option<Ledger> {
+    let mut next = ledger.clone();
+    next.grants.retain(|_, grant| !(grant.host == host && grant.quarantined));
+    (next != *ledger).then_some(next)
+}
+
+/// A removed host has come back as `heir` (the same id, or the one it was given when it joined again) and tells what
+/// it has in use: that stays its own, and the rest of what was set aside is free.
+pub fn acknowledge(
+    ledger: &Ledger,
+    network: &Network,
+    removed: HostId,
+    heir: HostId,
+    in_use: &[IpAddr],
+) -> Option<Ledger> {
+    let mut next = ledger.clone();
+    for subnet in &network.subnets {
+        let aside = holdings_of(ledger, removed, true, *subnet);
+        let mut kept = holdings_of(ledger, heir, false, *subnet);
+        for address in in_use.iter().filter(|address| subnet.contains(**address)) {
+            if aside.contains(number(*address)) {
+                kept.insert_prefix(Cidr::host(*address));
+            }
+        }
+        rewrite(&mut next, removed, true, *subnet, &Ranges::default());
+        rewrite(&mut next, heir, false, *subnet, &kept);
+    }
+    (next != *ledger).then_some(next)
+}
+
+/// Checks what must hold of every ledger: grants are disjoint and inside the network's subnets.
+pub fn check(ledger: &Ledger, network: &Network) -> Result<(), IpamError> {
+    let broken =
+        |prefix: &Cidr, why| IpamError::BrokenLedger { network: network.name.clone(), prefix: *prefix, why };
+    let mut before: Option<Cidr> = None;
+    for prefix in ledger.grants.keys() {
+        if !network.subnets.iter().any(|subnet| subnet.covers(prefix)) {
+            return Err(broken(prefix, "outside the network's subnets"));
+        }
+        if before.is_some_and(|before| before.overlaps(prefix)) {
+            return Err(broken(prefix, "overlaps the grant before it"));
+        }
+        before = Some(*prefix);
+    }
+    Ok(())
+}
+
+/// Who holds what of a network's family: what an "exhausted" says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Usable addresses by host: its name or the beginning of its id, most first. Quarantined ones say so.
+    pub by_host: Vec<(String, u128)>,
+    /// Usable addresses that nobody holds.
+    pub free: u128,
+    /// Addresses set aside when the network was made.
+    pub reserved: usize,
+    /// Who holds addresses on this host, as far as known.
+    pub local: Vec<String>,
+}
+
+impl fmt::Display for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More would not fit one line.
+        const SHOWN: usize = 8;
+        for (host, count) in self.by_host.iter().take(SHOWN) {
+            write!(f, "{host} has {count}, ")?;
+        }
+        if self.by_host.len() > SHOWN {
+            write!(f, "{} more hosts, ", self.by_host.len() - SHOWN)?;
+        }
+        write!(f, "{} free, {} reserved", self.free, self.reserved)?;
+        if let Some(first) = self.local.first() {
+            write!(f, "; on this host {first}")?;
+            match self.local.len() - 1 {
+                0 => {}
+                more => write!(f, " and {more} more")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts who holds what of a family. `names` need not be complete.
+pub fn holdings(ledger: &Ledger, network: &Network, family: Family, names: &Names) -> Holdings {
+    let Some(subnet) = network.subnet(family) else { return Holdings::default() };
+    let never = never_given(network, family);
+    let usable =
+        |ranges: &Ranges| ranges.count() - never.iter().filter(|n| ranges.contains(**n)).count() as u128;
+    let mut by_grant: BTreeMap<(HostId, bool), u128> = BTreeMap::new();
+    for (prefix, grant) in ledger.grants.iter().filter(|(prefix, _)| subnet.covers(prefix)) {
+        *by_grant.entry((grant.host, grant.quarantined)).or_default() += usable(&Ranges::of(*prefix));
+    }
+    let label = |host: HostId, quarantined: bool| {
+        let name = names.get(&host).map_or_else(|| host.short(), HostName::to_string);
+        if quarantined { format!("{name} (removed, quarantined)") } else { name }
+    };
+    let mut by_host: Vec<(String, u128)> =
+        by_grant.into_iter().map(|((host, aside), count)| (label(host, aside), count)).collect();
+    by_host.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    Holdings {
+        by_host,
+        free: usable(&unheld(ledger, subnet)),
+        reserved: network.reserved.keys().filter(|address| subnet.contains(**address)).count(),
+        local: Vec::new(),
+    }
+}
+
+/// What nobody holds of a subnet.
+pub(crate) fn unheld(ledger: &Ledger, subnet: Cidr) -> Ranges {
+    let mut free = Ranges::of(subnet);
+    for prefix in ledger.grants.keys().filter(|prefix| prefix.family() == subnet.family()) {
+        free.remove_prefix(*prefix);
+    }
+    free
+}
+
+/// What `me` may claim of a subnet: what nobody holds, without what others want by name.
+fn claimable(ledger: &Ledger, subnet: Cidr, me: HostId) -> Ranges {
+    let mut free = unheld(ledger, subnet);
+    for want in ledger.wants.iter().filter(|want| want.host != me) {
+        if let Wanted::Address(address) = want.wanted
+            && subnet.contains(address)
+        {
+            free.remove_prefix(Cidr::host(address));
+        }
+    }
+    free
+}
+
+/// How many addresses of a family `me` could claim for containers that wait.
+pub(crate) fn claimable_count(ledger: &Ledger, network: &Network, me: HostId, family: Family) -> u128 {
+    let Some(subnet) = network.subnet(family) else { return 0 };
+    let mut free = claimable(ledger, subnet, me);
+    for never in never_given(network, family) {
+        free.remove(never, never);
+    }
+    free.count()
+}
+
+/// How many others wait for any address of the family.
+fn asked_by_others(ledger: &Ledger, me: HostId, family: Family) -> u128 {
+    ledger.wants.iter().filter(|want| want.host != me && want.wanted == Wanted::Any(family)).count() as u128
+}
+
+fn holdings_of(ledger: &Ledger, host: HostId, quarantined: bool, subnet: Cidr) -> Ranges {
+    let mut held = Ranges::default();
+    for (prefix, grant) in &ledger.grants {
+        if *grant == (Grant { host, quarantined }) && subnet.covers(prefix) {
+            held.insert_prefix(*prefix);
+        }
+    }
+    held
+}
+
+/// Replaces a holder's grants of a subnet by the fewest prefixes that make up `held`.
+fn rewrite(ledger: &mut Ledger, host: HostId, quarantined: bool, subnet: Cidr, held: &Ranges) {
+    let grant = Grant { host, quarantined };
+    ledger.grants.retain(|prefix, holder| !(*holder == grant && subnet.covers(prefix)));
+    ledger.grants.extend(held.prefixes(subnet.family()).into_iter().map(|prefix| (prefix, grant)));
+}
+
+/// Where a host's search for a free block begins: a block boundary, by hash (FNV-1a) of host and network.
+fn start(subnet: Cidr, network: &Network, me: HostId) -> u128 {
+    let bytes = me.as_bytes().iter().chain(network.id.as_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let length = block_length(subnet);
+    let slots = 1_u128 << (length - subnet.length());
+    let (first, _) = bounds(subnet);
+    first + ((u128::from(hash) % slots) << (subnet.family().bits() - length))
+}
+
+/// The piece to claim next for `missing` addresses: a whole block, else the smallest piece that has enough, else the
+/// largest there is. Never one of more than `budget` addresses.
+fn pick(free: &Ranges, subnet: Cidr, start: u128, missing: u128, budget: u128) -> Option<Cidr> {
+    let family = subnet.family();
+    let block = family.bits() - block_length(subnet);
+    let fits = |bits: &u8| *bits < 127 && (1_u128 << *bits) <= budget;
+    let enough = |bits: &u8| missing <= 1 << *bits;
+    let find =
+        |bits: u8| free.piece_from(start, bits).or_else(|| free.piece_from(0, bits)).map(|at| (at, bits));
+    let whole = std::iter::once(block);
+    let sufficient = (0..block).filter(enough);
+    let largest = (0..block).rev();
+    let (at, bits) = whole.chain(sufficient).chain(largest).filter(fits).find_map(find)?;
+    Some(Cidr::around(address(family, at), family.bits() - bits))
+}

@@ -1,0 +1,118 @@
+//! What a host does about a network's ledger: hands back what it lent, answers others, claims for containers that
+//! wait and for its reserve. All that is due is put into one change, for one compare-and-swap.
+//!
+//! The caller makes the move's records durable first, then swaps the ledger at the revision that it was read at:
+//! - done: [adopts](Allocator::adopt) the new ledger, as it does with everybody's changes;
+//! - certainly refused (another write came first): [`retract`]s, reads again, asks again;
+//! - no answer: does nothing. The swap may still be carried out, so what was lent stays lent, and is handed back again
+//!   with the next move.
+//!
+//! What must not live here: waiting, deadlines, and the decision to give up a request (see `want::verdict`).
+
+use crate::allocator::Allocator;
+use crate::block::reserve_target;
+use crate::error::IpamError;
+use crate::grant::{Need, Place, claim, claim_address, locate, release};
+use crate::journal::Record;
+use crate::want::{asked, decline, want, withdraw};
+use hopsack_types::resource::{Ledger, Wanted};
+use hopsack_types::{HostId, Network};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a host sees when it looks at one network.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The host itself.
+    pub me: HostId,
+    /// The network.
+    pub network: &'a Network,
+    /// Its ledger, which the allocator has adopted.
+    pub ledger: &'a Ledger,
+    /// How many hosts the cluster has.
+    pub hosts: usize,
+    /// What containers on this host wait for, and how many of them.
+    pub waiting: &'a BTreeMap<Wanted, u64>,
+}
+
+/// A change of the ledger, and what must be durable before it is tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// What this move lends anew; the allocator has it marked already.
+    pub records: Vec<Record>,
+    /// The ledger as it should become.
+    pub ledger: Ledger,
+}
+
+/// What is due now; none when all is well.
+pub fn next_move(
+    now: Duration,
+    situation: Situation<'_>,
+    allocator: &mut Allocator,
+) -> Result<Option<Move>, IpamError> {
+    let Situation { me, network, ledger, hosts, waiting } = situation;
+    let mut next = ledger.clone();
+    for prefix in allocator.lent() {
+        next = release(&next, network, me, prefix).unwrap_or(next);
+    }
+    let mut records = Vec::new();
+    // One at a time: what is handed back for the first may be enough for the second too.
+    let mut declined = Vec::new();
+    while let Some(ask) =
+        asked(&next, network, me).into_iter().find(|ask| !declined.contains(&(ask.host, ask.wanted)))
+    {
+        match allocator.offer(now, ask.wanted) {
+            Some(prefix) => {
+                allocator.lend(prefix)?;
+                records.push(Record::Lend { network: network.id, prefix });
+                next = release(&next, network, me, prefix).unwrap_or(next);
+            }
+            None => {
+                next = decline(&next, me, ask.host, ask.wanted).unwrap_or(next);
+                declined.push((ask.host, ask.wanted));
+            }
+        }
+    }
+    for old in ledger.wants.iter().filter(|want| want.host == me && !waiting.contains_key(&want.wanted)) {
+        next = withdraw(&next, me, old.wanted).unwrap_or(next);
+    }
+    for (wanted, count) in waiting {
+        next = pursue(&next, network, me, *wanted, *count).unwrap_or(next);
+    }
+    for subnet in &network.subnets {
+        let family = subnet.family();
+        let missing = reserve_target(*subnet, hosts).saturating_sub(allocator.spare(now, family));
+        if missing > 0 {
+            next = claim(&next, network, me, family, Need::Reserve(missing)).unwrap_or(next);
+        }
+    }
+    Ok((next != *ledger).then_some(Move { records, ledger: next }))
+}
+
+/// Claims what a container waits for, or asks for it.
+fn pursue(ledger: &Ledger, network: &Network, me: HostId, wanted: Wanted, count: u64) -> Option<Ledger> {
+    match wanted {
+        Wanted::Any(family) => {
+            claim(ledger, network, me, family, Need::Now(count)).or_else(|| want(ledger, me, wanted))
+        }
+        Wanted::Address(address) => match locate(ledger, network, address) {
+            Ok(Place::Free) => claim_address(ledger, network, me, address),
+            Ok(Place::Held(host)) if host != me => want(ledger, me, wanted),
+            _ => None,
+        },
+    }
+}
+
+/// Takes back what a move lent, after the swap was certainly refused. The records are to be written, but nothing has
+/// to wait for them: without them the parts stay lent, which is safe.
+pub fn retract(now: Duration, refused: &Move, allocator: &mut Allocator) -> Vec<Record> {
+    let lent = refused.records.iter().filter_map(|record| match record {
+        Record::Lend { network, prefix } => Some((*network, *prefix)),
+        _ => None,
+    });
+    lent.map(|(network, prefix)| {
+        allocator.unlend(now, prefix);
+        Record::Unlend { network, prefix }
+    })
+    .collect()
+}
