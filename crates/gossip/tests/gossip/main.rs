@@ -5,5 +5,7 @@
     reason = "clippy takes only functions marked #[test] for tests, not what they call"
 )]
 
+mod exchange;
 mod keys;
+mod laws;
 mod records;

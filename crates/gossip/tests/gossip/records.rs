@@ -1,7 +1,7 @@
 //! Single rules of records: who may write, what removes, what waits.
 
 use crate::keys::{Key, Keys, endpoint, fact, host, revision};
-use hopsack_gossip::{Batch, Digest, Entry, Records, Reject, Signer, Source};
+use hopsack_gossip::{Batch, Entry, Records, Reject, Signer, Source};
 use hopsack_types::fact::{Fact, FactKey, PathFact};
 use hopsack_types::{Incarnation, Revision, Seq};
 
@@ -33,31 +33,8 @@ fn numbers(pairs: &[(u32, u32)]) -> Vec<(FactKey, Fact)> {
     pairs.iter().map(|(key, value)| (endpoint(*key), fact(*value))).collect()
 }
 
-/// One exchange as the module doc of `sync` has it; returns how many batches went over.
 fn exchange(a: &mut Records, b: &mut Records) -> usize {
-    if a.hash() == b.hash() {
-        return 0;
-    }
-    let (of_a, of_b) = (a.digest(), b.digest());
-    let to_b = pages(a, &of_b);
-    let to_a = pages(b, &of_a);
-    let count = to_a.len() + to_b.len();
-    a.apply(to_a, Source::Sync, &KEYS);
-    b.apply(to_b, Source::Sync, &KEYS);
-    count
-}
-
-fn pages(from: &Records, digest: &Digest) -> Vec<Batch> {
-    let mut all = Vec::new();
-    let mut cursor = None;
-    loop {
-        let delta = from.delta_for(digest, cursor.as_ref(), 1000);
-        all.extend(delta.batches);
-        match delta.next {
-            Some(next) => cursor = Some(next),
-            None => return all,
-        }
-    }
+    crate::exchange::exchange(a, b, 1000, &KEYS)
 }
 
 #[test]
