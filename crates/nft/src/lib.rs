@@ -3,6 +3,14 @@
 //!
 //! What must not live here: decisions about what should be in the table (that is `plan`), tables of others.
 
-mod apply;
+mod difference;
+mod error;
+mod program;
+mod readback;
+mod render;
+#[cfg(test)]
+mod roundtrip;
 
-pub use apply::{Nft, NftError};
+pub use error::NftError;
+pub use program::Nft;
+pub use render::render_table;

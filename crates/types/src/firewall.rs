@@ -101,7 +101,7 @@ impl PartialEq for Rule {
     }
 }
 
-/// A set of tuples.
+/// A set of tuples. Elements of an interval set are disjoint, and every address in one is written as a prefix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Set {
     /// Types of the tuple's fields, in order.
@@ -122,6 +122,8 @@ pub enum FieldKind {
     Mac,
     /// `ifname`.
     Interface,
+    /// The source address of the IP packet inside a VXLAN packet (RFC 7348), read out of the outer UDP payload.
+    InnerSource(Family),
 }
 
 /// One field of an element.

@@ -1,0 +1,135 @@
+//! Runs `nft`: one process for a read, one process (one atomic transaction) for a write.
+
+use crate::NftError;
+use crate::difference::{Transaction, removal};
+use crate::readback;
+use hopsack_types::firewall::Firewall;
+use hopsack_types::numbers::NFT_TABLE;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Where `nft` is on systems whose `PATH` leaves out the directories for root.
+const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"];
+
+/// The `nft` program, found and new enough. Works on the network namespace of the calling thread.
+#[derive(Debug, Clone)]
+pub struct Nft {
+    program: PathBuf,
+}
+
+impl Nft {
+    /// Looks for `nft` in `PATH` and the usual system directories, and checks that it is 1.0 or newer.
+    pub fn find() -> Result<Self, NftError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let program = search(&path).ok_or(NftError::NotFound)?;
+        let nft = Self { program };
+        let found = String::from_utf8_lossy(&nft.run(&["--version"], "")?.stdout).trim().to_owned();
+        if is_new_enough(&found) { Ok(nft) } else { Err(NftError::TooOld { found }) }
+    }
+
+    /// Reads our table; an empty firewall if there is none. Rules come back with their digests only.
+    pub fn observe(&self) -> Result<Firewall, NftError> {
+        let output = self.run(&["-j", "list", "table", "inet", NFT_TABLE], "")?;
+        if output.status.success() {
+            return readback::parse(&output.stdout);
+        }
+        let said = said(&output);
+        // nft reports the errno of the table's look-up in words and has no exit status of its own for it.
+        if said.contains("No such file or directory") {
+            return Ok(Firewall::default());
+        }
+        Err(NftError::List { said })
+    }
+
+    /// Makes `observed` into `desired` in one transaction, and returns the number of changed objects (chains, sets,
+    /// elements). An empty `desired` removes the table. If the smallest change is refused, because somebody changed
+    /// the table meanwhile, the table is replaced whole.
+    pub fn apply(&self, observed: &Firewall, desired: &Firewall) -> Result<u64, NftError> {
+        let transaction = Transaction::between(observed, desired);
+        if transaction.changes == 0 {
+            return Ok(0);
+        }
+        match self.commit(&transaction.text) {
+            Err(NftError::Refused { said }) if !transaction.whole => {
+                tracing::warn!(%said, "a change of the firewall was refused; replacing the whole table");
+                let whole = Transaction::replacing(observed, desired);
+                self.commit(&whole.text).map(|()| whole.changes)
+            }
+            result => result.map(|()| transaction.changes),
+        }
+    }
+
+    /// Removes our table, if it is there.
+    pub fn remove(&self) -> Result<(), NftError> {
+        self.commit(&removal())
+    }
+
+    /// Gives `nft` one transaction.
+    pub(crate) fn commit(&self, text: &str) -> Result<(), NftError> {
+        tracing::trace!(text, "nft transaction");
+        let output = self.run(&["-f", "-"], text)?;
+        if output.status.success() { Ok(()) } else { Err(NftError::Refused { said: said(&output) }) }
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Result<Output, NftError> {
+        let failed = |source| NftError::Run { program: self.program.clone(), source };
+        let mut child = Command::new(&self.program)
+            .args(arguments)
+            // Its messages are compared.
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A child that ended before it read everything says why on stderr.
+            let written = stdin.write_all(input.as_bytes());
+            tracing::trace!(?written, "wrote to nft");
+        }
+        child.wait_with_output().map_err(failed)
+    }
+}
+
+fn search(path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .chain(SYSTEM_DIRECTORIES.iter().map(PathBuf::from))
+        .map(|directory| directory.join("nft"))
+        .find(|candidate| Path::is_file(candidate))
+}
+
+/// What `nft` printed, the first lines: it repeats the faulty input below its messages.
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<_> = text.lines().filter(|line| line.contains("Error:")).take(3).collect();
+    if errors.is_empty() { format!("{} ({})", text.trim(), output.status) } else { errors.join("; ") }
+}
+
+/// Reads `nftables v1.0.6 (Lester Gooch #5)`.
+fn is_new_enough(version: &str) -> bool {
+    version
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix('v'))
+        .and_then(|number| number.split('.').next()?.parse::<u32>().ok())
+        .is_some_and(|major| major >= 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_from_one_on_are_new_enough() {
+        assert!(is_new_enough("nftables v1.0.6 (Lester Gooch #5)"));
+        assert!(is_new_enough("nftables v2.1 (x)"));
+        assert!(!is_new_enough("nftables v0.9.8 (E.D.S.)"));
+        assert!(!is_new_enough("bash: nft"));
+    }
+
+    #[test]
+    fn a_missing_program_is_told_with_the_remedy() {
+        assert_eq!(NftError::NotFound.to_string(), "nft not found: apt-get install nftables");
+    }
+}
