@@ -217,7 +217,8 @@ impl Records {
         self.logs.get(&host)?.view().get(key)?.fact.as_ref()
     }
 
-    /// A new batch to send to a few random peers (three are enough), own or passed on.
+    /// A new batch to send to a few random members (three are enough), own or passed on. To be left in the queue while
+    /// no other member is there.
     pub fn poll_push(&mut self) -> Option<Batch> {
         self.push.pop_front()
     }

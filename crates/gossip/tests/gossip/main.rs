@@ -5,7 +5,9 @@
     reason = "clippy takes only functions marked #[test] for tests, not what they call"
 )]
 
+mod cluster;
 mod exchange;
 mod keys;
 mod laws;
 mod records;
+mod scenarios;
