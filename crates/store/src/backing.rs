@@ -89,7 +89,7 @@ impl DiskBacking {
     /// [`StoreError::Foreign`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let disk = match Disk::open(path, Kind::Copy) {
-            Err(StoreError::Missing { .. }) => Disk::create(path, Kind::Copy),
+            Err(StoreError::Missing { .. }) => Disk::create(path, Kind::Copy, &[]),
             opened => opened,
         }?;
         Ok(Self { disk })
@@ -117,8 +117,7 @@ impl Backing for DiskBacking {
         let Some((raw, revision)) = read.await? else { return Ok(KvState::new(0)) };
         let mut entries = BTreeMap::new();
         for (key, bytes) in raw {
-            let entry: Entry =
-                postcard::from_bytes(&bytes).map_err(|source| self.disk.undecodable(source))?;
+            let entry: Entry = postcard::from_bytes(&bytes).map_err(|source| self.disk.corrupt(source))?;
             entries.insert(key, entry);
         }
         Ok(Snapshot { revision, entries }.into())

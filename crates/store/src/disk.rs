@@ -3,7 +3,10 @@
 //! What the tables hold is the business of who opens it.
 
 use crate::error::StoreError;
-use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction,
+};
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,37 +40,51 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Makes a new file. Blocks.
-    pub(crate) fn create(path: &Path, kind: Kind) -> Result<Self, StoreError> {
-        if path.try_exists().map_err(|source| StoreError::Access { path: path.to_owned(), source })? {
+    /// Makes a new file with marks of the caller's beside our own: it appears under its name with all of them, or not
+    /// at all. Blocks.
+    pub(crate) fn create(path: &Path, kind: Kind, marks: &[(&'static str, u64)]) -> Result<Self, StoreError> {
+        let access = |source| StoreError::Access { path: path.to_owned(), source };
+        if path.try_exists().map_err(access)? {
             return Err(StoreError::Exists { path: path.to_owned() });
         }
-        let disk = Self::with(path, Database::builder().set_cache_size(CACHE_BYTES).create(path))?;
+        let unfinished = path.with_extension("new");
+        match std::fs::remove_file(&unfinished) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(access(source)),
+            _ => {}
+        }
+        let disk = Self::with(path, builder().create(&unfinished))?;
         disk.write_now("mark", |txn| {
             let mut about = txn.open_table(ABOUT)?;
-            about.insert("format", FORMAT)?;
-            about.insert("kind", kind as u64)?;
+            for (name, value) in [("format", FORMAT), ("kind", kind as u64)].iter().chain(marks) {
+                about.insert(name, value)?;
+            }
             Ok(())
         })?;
-        sync_directory(path)?;
+        std::fs::rename(&unfinished, path).map_err(access)?;
+        sync_directory(path).map_err(access)?;
         Ok(disk)
     }
 
     /// Opens a file that [`Disk::create`] made. Blocks.
     pub(crate) fn open(path: &Path, kind: Kind) -> Result<Self, StoreError> {
-        let disk = Self::with(path, Database::builder().set_cache_size(CACHE_BYTES).open(path))?;
-        let (format, found) = disk.read_now("identify", |txn| {
-            let about = txn.open_table(ABOUT)?;
-            let value = |key| Ok::<_, redb::Error>(about.get(key)?.map(|value| value.value()));
-            Ok((value("format")?, value("kind")?))
-        })?;
-        match format {
+        let disk = Self::with(path, builder().open(path))?;
+        match disk.mark("format")? {
             Some(format) if format > FORMAT => {
                 Err(StoreError::NewerFormat { path: path.to_owned(), found: format, known: FORMAT })
             }
-            Some(FORMAT) if found == Some(kind as u64) => Ok(disk),
-            _ => Err(StoreError::Foreign { path: path.to_owned() }),
+            Some(FORMAT) if disk.mark("kind")? == Some(kind as u64) => Ok(disk),
+            _ => Err(disk.foreign()),
         }
+    }
+
+    /// A mark that was set when the file was made. Blocks for a moment.
+    pub(crate) fn mark(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.read_now("identify", |txn| Ok(txn.open_table(ABOUT)?.get(name)?.map(|value| value.value())))
+    }
+
+    /// What a file with an unexpected content is called.
+    pub(crate) fn foreign(&self) -> StoreError {
+        StoreError::Foreign { path: self.path.clone() }
     }
 
     fn with(path: &Path, opened: Result<Database, DatabaseError>) -> Result<Self, StoreError> {
@@ -99,12 +116,12 @@ impl Disk {
         blocking(move || disk.read_now(operation, work)).await
     }
 
-    /// Writes durably, off the async threads: on return it is on the disk, or nothing of it is. Goes on to its end
-    /// when the caller goes away.
+    /// Writes durably, off the async threads: on return it is on the disk, or nothing of it is; `work` may lower the
+    /// durability. Goes on to its end when the caller goes away.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+        work: impl FnOnce(&mut WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let disk = self.clone();
         let turn = Arc::clone(&self.turn).lock_owned().await;
@@ -127,10 +144,10 @@ impl Disk {
     fn write_now<T>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+        work: impl FnOnce(&mut WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let result = self.db.begin_write().map_err(redb::Error::from).and_then(|txn| {
-            let value = work(&txn)?;
+        let result = self.db.begin_write().map_err(redb::Error::from).and_then(|mut txn| {
+            let value = work(&mut txn)?;
             txn.commit()?;
             Ok(value)
         });
@@ -138,7 +155,7 @@ impl Disk {
     }
 
     /// What an undecodable value in the file is called.
-    pub(crate) fn undecodable(&self, source: postcard::Error) -> StoreError {
+    pub(crate) fn corrupt(&self, source: impl Error + Send + Sync + 'static) -> StoreError {
         StoreError::Corrupt { path: self.path.clone(), source: Box::new(source) }
     }
 
@@ -157,12 +174,16 @@ impl Disk {
     }
 }
 
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 /// Makes a new file's name durable as well.
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
+fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(parent)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|source| StoreError::Access { path: parent.to_owned(), source })
+    std::fs::File::open(parent)?.sync_all()
 }
 
 async fn blocking<T: Send + 'static>(

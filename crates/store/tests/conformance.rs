@@ -7,7 +7,8 @@ mod harness;
 use futures::future::join_all;
 use harness::{InProcess, following};
 use hopsack_store::{
-    DiskBacking, Event, Expected, KvState, MemoryBacking, MemoryStore, Store, StoreError, Txn, TxnOutcome,
+    DiskBacking, Event, Expected, KvState, MemoryBacking, MemoryStore, NoPeers, RaftStore, Store, StoreError,
+    Txn, TxnOutcome, VoterId,
 };
 use hopsack_types::Revision;
 use std::sync::Arc;
@@ -164,4 +165,21 @@ async fn replica_of_a_replica_conforms() {
     let upstream = InProcess::to(first.replica.clone());
     let second = following(Arc::new(MemoryBacking::new()), upstream).await;
     suite(second.replica.clone()).await;
+}
+
+#[tokio::test]
+async fn raft_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("raft.redb");
+    suite(Arc::new(RaftStore::create(&path, VoterId(7), EPOCH, Arc::new(NoPeers)).await.unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replica_on_disk_of_raft_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("raft.redb");
+    let voter = Arc::new(RaftStore::create(&path, VoterId(7), EPOCH, Arc::new(NoPeers)).await.unwrap());
+    let backing = DiskBacking::open(&directory.path().join("intent.redb")).unwrap();
+    let replica = following(Arc::new(backing), InProcess::to(voter)).await;
+    suite(replica.replica.clone()).await;
 }
