@@ -71,9 +71,9 @@ fn a_partition_works_on_both_sides_and_heals() {
     cluster.partition(|n| n % 3 == 0);
     cluster.set(0, 100, Some(1));
     cluster.set(1, 100, Some(1));
-    cluster.run(seconds(20));
-    assert_eq!(cluster.count_having(0, 100, Some(1)), 20, "news flows inside the smaller side");
-    assert_eq!(cluster.count_having(1, 100, Some(1)), 40);
+    cluster.run_until(seconds(40), "news flows inside each side", |cluster| {
+        cluster.count_having(0, 100, Some(1)) == 20 && cluster.count_having(1, 100, Some(1)) == 40
+    });
     let took = cluster
         .run_until(seconds(120), "each side sees the other as down", |cluster| cluster.sees_right(false));
     println!("partition seen after {took:?}");
