@@ -1,1 +1,37 @@
 //! Hosts as namespaces on one machine: topology, faults, traffic, real Docker engines.
+//!
+//! Tests, `make demo`, benches and `hopsack lab` use this. A [`Lab`] is made from a [`Topology`]; its [`Host`]s run
+//! programs, services and containers. Everything is held by processes of the lab: when those end, the namespaces
+//! and all that is in them are gone. What must not live here: anything that the product itself needs.
+
+mod command;
+pub mod container;
+mod control;
+mod dump;
+pub mod engine;
+pub mod error;
+mod faults;
+pub mod host;
+mod lab;
+mod leftovers;
+mod namespace;
+pub mod place;
+mod process;
+mod state;
+mod supervisor;
+pub mod topology;
+pub mod wait;
+mod wiring;
+
+pub use command::{Output, Program};
+pub use container::Container;
+pub use control::{HOST_FOLDER, ServiceSpec, ServiceStatus};
+pub use engine::IMAGE;
+pub use error::{LabError, Result};
+pub use host::{Afterwards, Host};
+pub use lab::{AGENT, AgentOptions, ENGINE, Lab, Options};
+pub use leftovers::leftovers;
+pub use nix::sys::signal::Signal;
+pub use place::{Inside, Place, Running};
+pub use process::ProcessId;
+pub use topology::{HostKind, HostSpec, RouterSpec, SegmentSpec, Topology, TopologyBuilder};
