@@ -8,9 +8,10 @@ use redb::{
 };
 use std::error::Error;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// The layout of our tables. Grows with any change that an older program would read wrongly.
 pub(crate) const FORMAT: u64 = 1;
@@ -37,6 +38,8 @@ pub(crate) struct Disk {
     path: PathBuf,
     /// Writers in the order in which they came, also when one of them has gone away in between.
     turn: Arc<Mutex<()>>,
+    /// Dropped after `db`, so who waits for its end knows that the file is closed.
+    closed: watch::Sender<()>,
 }
 
 impl Disk {
@@ -52,7 +55,7 @@ impl Disk {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(access(source)),
             _ => {}
         }
-        let disk = Self::with(path, builder().create(&unfinished))?;
+        let disk = Self::with(path, || builder().create(&unfinished))?;
         disk.write_now("mark", |txn| {
             let mut about = txn.open_table(ABOUT)?;
             for (name, value) in [("format", FORMAT), ("kind", kind as u64)].iter().chain(marks) {
@@ -67,7 +70,10 @@ impl Disk {
 
     /// Opens a file that [`Disk::create`] made. Blocks.
     pub(crate) fn open(path: &Path, kind: Kind) -> Result<Self, StoreError> {
-        let disk = Self::with(path, builder().open(path))?;
+        if path.parent().is_some_and(Path::is_dir) && path.try_exists().is_ok_and(|exists| !exists) {
+            return Err(StoreError::Missing { path: path.to_owned() });
+        }
+        let disk = Self::with(path, || builder().open(path))?;
         match disk.mark("format")? {
             Some(format) if format > FORMAT => {
                 Err(StoreError::NewerFormat { path: path.to_owned(), found: format, known: FORMAT })
@@ -82,23 +88,27 @@ impl Disk {
         self.read_now("identify", |txn| Ok(txn.open_table(ABOUT)?.get(name)?.map(|value| value.value())))
     }
 
+    /// Ends when the last clone of this is gone and the file closed.
+    pub(crate) fn closed(&self) -> watch::Receiver<()> {
+        self.closed.subscribe()
+    }
+
     /// What a file with an unexpected content is called.
     pub(crate) fn foreign(&self) -> StoreError {
         StoreError::Foreign { path: self.path.clone() }
     }
 
-    fn with(path: &Path, opened: Result<Database, DatabaseError>) -> Result<Self, StoreError> {
+    fn with(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Self, StoreError> {
         let path = path.to_owned();
+        let opened = contain(open)
+            .map_err(|source| StoreError::Corrupt { path: path.clone(), source: Box::new(source) })?;
         match opened {
-            Ok(db) => Ok(Self { db: Arc::new(db), path, turn: Arc::default() }),
+            Ok(db) => {
+                Ok(Self { db: Arc::new(db), path, turn: Arc::default(), closed: watch::Sender::new(()) })
+            }
             Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::Locked { path }),
             Err(DatabaseError::Storage(redb::StorageError::Io(source)))
-                if source.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) =>
-            {
-                Err(StoreError::Missing { path })
-            }
-            Err(DatabaseError::Storage(redb::StorageError::Io(source)))
-                if source.kind() != io::ErrorKind::UnexpectedEof =>
+                if !matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
             {
                 Err(StoreError::Access { path, source })
             }
@@ -137,8 +147,8 @@ impl Disk {
         operation: &'static str,
         work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let result = self.db.begin_read().map_err(redb::Error::from).and_then(|txn| work(&txn));
-        result.map_err(|source| self.error(operation, source))
+        let result = contain(|| self.db.begin_read().map_err(redb::Error::from).and_then(|txn| work(&txn)));
+        result.unwrap_or_else(Err).map_err(|source| self.error(operation, source))
     }
 
     fn write_now<T>(
@@ -146,12 +156,14 @@ impl Disk {
         operation: &'static str,
         work: impl FnOnce(&mut WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let result = self.db.begin_write().map_err(redb::Error::from).and_then(|mut txn| {
-            let value = work(&mut txn)?;
-            txn.commit()?;
-            Ok(value)
+        let result = contain(|| {
+            self.db.begin_write().map_err(redb::Error::from).and_then(|mut txn| {
+                let value = work(&mut txn)?;
+                txn.commit()?;
+                Ok(value)
+            })
         });
-        result.map_err(|source| self.error(operation, source))
+        result.unwrap_or_else(Err).map_err(|source| self.error(operation, source))
     }
 
     /// What an undecodable value in the file is called.
@@ -172,6 +184,13 @@ impl Disk {
             source => StoreError::Disk { path, operation, source: Box::new(source) },
         }
     }
+}
+
+/// Runs a call of redb, which takes many kinds of damage in a file for a bug of its own and panics.
+fn contain<T>(call: impl FnOnce() -> T) -> Result<T, redb::Error> {
+    // What a panic leaves behind is redb's, which poisons its own locks; nothing of ours is half-changed.
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|_| redb::Error::Corrupted("a page holds what no page may".to_owned()))
 }
 
 fn builder() -> Builder {

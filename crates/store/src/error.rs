@@ -33,6 +33,11 @@ pub enum StoreError {
         /// The leader's voter id, where known.
         leader: Option<u64>,
     },
+    /// The host that was asked to write could not; nothing was written.
+    #[error(
+        "the host that takes the writes cannot use its own store: look for the cause in the log of its agent"
+    )]
+    WriterFailed,
     /// The store is shutting down, or stopped after an error of its disk.
     #[error(
         "this host's store has stopped: look for a disk error in the agent's log, then restart the agent"
@@ -158,9 +163,16 @@ pub enum Refusal {
         /// Its size in bytes.
         bytes: usize,
     },
+    /// [`StoreError::Unreachable`]: the host that was asked only passes writes on, and reaches nobody.
+    Unreachable,
     /// Any error of the answering host's own; its log has the cause. Nothing was written.
-    Stopped,
+    Failed,
 }
+
+/// Why a host that passes writes on could not.
+#[derive(Debug, thiserror::Error)]
+#[error("the host that was asked reaches none either")]
+struct Relayed;
 
 impl From<&StoreError> for Refusal {
     fn from(error: &StoreError) -> Self {
@@ -169,8 +181,9 @@ impl From<&StoreError> for Refusal {
             StoreError::NotLeader { leader } => Self::NotLeader { leader },
             StoreError::KeyLength { bytes } => Self::KeyLength { bytes },
             StoreError::TxnTooLarge { bytes } => Self::TxnTooLarge { bytes },
-            StoreError::Unreachable { .. } => Self::NotLeader { leader: None },
-            StoreError::Stopped
+            StoreError::Unreachable { .. } => Self::Unreachable,
+            StoreError::WriterFailed
+            | StoreError::Stopped
             | StoreError::Exists { .. }
             | StoreError::Missing { .. }
             | StoreError::Access { .. }
@@ -183,7 +196,7 @@ impl From<&StoreError> for Refusal {
             | StoreError::FollowEnded
             | StoreError::FollowSilent
             | StoreError::Import { .. }
-            | StoreError::Export { .. } => Self::Stopped,
+            | StoreError::Export { .. } => Self::Failed,
         }
     }
 }
@@ -195,7 +208,8 @@ impl From<Refusal> for StoreError {
             Refusal::NotLeader { leader } => Self::NotLeader { leader },
             Refusal::KeyLength { bytes } => Self::KeyLength { bytes },
             Refusal::TxnTooLarge { bytes } => Self::TxnTooLarge { bytes },
-            Refusal::Stopped => Self::Stopped,
+            Refusal::Unreachable => Self::Unreachable { source: Box::new(Relayed) },
+            Refusal::Failed => Self::WriterFailed,
         }
     }
 }

@@ -33,7 +33,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 /// Names a voter for the life of its disk. Drawn at random when its log is made: a voter that lost its disk has
@@ -73,6 +74,9 @@ const KEEP_BEHIND_SNAPSHOT: u64 = 200;
 /// At most so many transactions wait for the disk.
 const WAITING: usize = 256;
 
+/// How long a stopped voter may take to close its file: a snapshot may still be on its way to the disk.
+const CLOSE: Duration = Duration::from_secs(10);
+
 /// At most so many transactions go into one log entry.
 const BATCH: usize = 64;
 
@@ -82,6 +86,7 @@ pub struct RaftStore {
     live: Live,
     raft: Raft<Types>,
     proposals: mpsc::Sender<Proposal>,
+    file_closed: watch::Receiver<()>,
 }
 
 /// A transaction and who waits for its answer.
@@ -118,6 +123,7 @@ impl RaftStore {
     async fn start(disk: Disk, peers: Arc<dyn Peers>) -> Result<Self, StoreError> {
         let id = VoterId(disk.mark("voter")?.ok_or_else(|| disk.foreign())?);
         let epoch = disk.mark("epoch")?.ok_or_else(|| disk.foreign())?;
+        let file_closed = disk.closed();
         let log = Log::open(disk.clone()).await?;
         let machine = Machine::open(disk, epoch).await?;
         let live = machine.live();
@@ -129,7 +135,7 @@ impl RaftStore {
         }
         let (proposals, queue) = mpsc::channel(WAITING);
         tokio::spawn(propose(raft.clone(), queue));
-        let store = Self { id, live, raft, proposals };
+        let store = Self { id, live, raft, proposals, file_closed };
         store.catch_up().await?;
         Ok(store)
     }
@@ -172,12 +178,16 @@ impl RaftStore {
         peers::answer(&self.raft, request).await
     }
 
-    /// Stops in order, so that the file can be opened again at once.
-    pub async fn shutdown(self) {
-        let Self { raft, proposals, .. } = self;
-        drop(proposals);
-        if let Err(error) = raft.shutdown().await {
+    /// Stops writing and closes the file, so that it can be opened again. Reads go on, writes are
+    /// [`StoreError::Stopped`].
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the voter did not stop in order");
+        }
+        // openraft does not wait for its state machine, which holds the file for a moment longer.
+        let closed = timeout(CLOSE, self.file_closed.clone().changed()).await;
+        if closed.is_err() {
+            tracing::warn!("the voter's file is still in use after it stopped");
         }
     }
 }

@@ -88,16 +88,19 @@ impl Replica {
     pub async fn run_follow(&self, mut jitter: impl FnMut(Duration) -> Duration + Send) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let began = self.contact().last_contact;
+            let heard = self.contact().last_contact;
             let error = self.follow_once().await;
-            if self.contact().last_contact != began {
+            let had_been = self.set_contact(|contact| contact.connected_since.take());
+            // Being let in is not enough: a host that ends every stream at once must not be asked ten times a second.
+            if self.contact().last_contact != heard {
                 pause = FIRST_PAUSE;
             }
-            tracing::info!(revision = %self.live.revision(), error = &error as &dyn std::error::Error, "lost the stream of intent");
-            self.set_contact(|contact| {
-                contact.connected_since = None;
-                contact.last_error = Some(Arc::new(error));
-            });
+            // Once when it breaks; that it stays so is in `contact`.
+            if had_been.is_some() || self.contact().last_error.is_none() {
+                let revision = self.live.revision();
+                tracing::warn!(%revision, error = &error as &dyn std::error::Error, "intent is no longer followed");
+            }
+            self.set_contact(|contact| contact.last_error = Some(Arc::new(error)));
             sleep(jitter(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -114,7 +117,7 @@ impl Replica {
             contact.connected_since = Some(Instant::now());
             contact.last_error = None;
         });
-        tracing::info!(revision = %self.live.revision(), "following the stream of intent");
+        tracing::info!(revision = %self.live.revision(), "following intent");
         loop {
             let event = match timeout(SILENCE, stream.next()).await {
                 Ok(Some(Ok(event))) => event,
@@ -135,8 +138,8 @@ impl Replica {
         Ok(self.live.change(|state| state.absorb(news))?)
     }
 
-    fn set_contact(&self, set: impl FnOnce(&mut Contact)) {
-        set(&mut self.contact.lock().unwrap_or_else(PoisonError::into_inner));
+    fn set_contact<T>(&self, set: impl FnOnce(&mut Contact) -> T) -> T {
+        set(&mut self.contact.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
