@@ -10,7 +10,10 @@
 use crate::error::GossipError;
 use crate::member::{MemberId, MemberRecord, MemberState};
 use bytes::Bytes;
-use foca::{Config, Foca, Identity, NoCustomBroadcast, Notification, PostcardCodec, Runtime, Timer};
+use foca::{
+    Codec, Config, Foca, Header, Identity, Message, NoCustomBroadcast, Notification, PostcardCodec, Runtime,
+    Timer,
+};
 use hopsack_types::{HostId, Incarnation};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -28,6 +31,9 @@ pub const MAX_DATAGRAM: NonZeroUsize = NonZeroUsize::new(1200).unwrap();
 const ANNOUNCE_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between announcements while alone, and the pause between announcements to hosts that are not seen.
 const ANNOUNCE_SLOWEST: Duration = Duration::from_secs(8);
+/// Shortest time between two returns from the dead. A host that was set back to an earlier incarnation is refused
+/// each time, and each answer would make it try again: some 200 times a second (simulated).
+const REJOIN_PAUSE: Duration = Duration::from_secs(2);
 /// How many hosts an announcement goes to while alone.
 const ANNOUNCE_FAN_OUT: usize = 3;
 
@@ -71,6 +77,8 @@ struct Effects {
     submitted: u64,
     /// Set when the last active member has gone.
     became_alone: bool,
+    /// When this host last came back from having been taken for dead.
+    rejoined_at: Option<Duration>,
 }
 
 /// [`Effects`] at one moment.
@@ -96,7 +104,10 @@ impl Runtime<MemberId> for EffectsAt<'_> {
             Notification::Rename(old, new) if (old.incarnation, old.addr) != (new.incarnation, new.addr) => {
                 MemberEvent::Restarted { host: new.host, incarnation: new.incarnation, addr: new.addr }
             }
-            Notification::Rejoin(_) => MemberEvent::Rejoined,
+            Notification::Rejoin(_) => {
+                self.effects.rejoined_at = Some(self.now);
+                MemberEvent::Rejoined
+            }
             Notification::Idle => {
                 self.effects.became_alone = true;
                 return;
@@ -168,6 +179,10 @@ impl Membership {
 
     /// Takes a datagram from the network, unsealed. An error leaves everything usable: count it and go on.
     pub fn handle_datagram(&mut self, bytes: &[u8], now: Duration) -> Result<(), GossipError> {
+        let is_just_back = self.effects.rejoined_at.is_some_and(|at| now < at + REJOIN_PAUSE);
+        if is_just_back && says_down(bytes) {
+            return Ok(());
+        }
         self.drive("read a datagram", now, |foca, runtime| foca.handle_data(bytes, runtime))
     }
 
@@ -217,6 +232,18 @@ impl Membership {
     /// Tells a few members that this host goes down on purpose, so that nobody has to find out.
     pub fn leave(&mut self, now: Duration) -> Result<(), GossipError> {
         self.drive("leave", now, |foca, runtime| foca.leave_cluster(runtime))
+    }
+
+    /// Goes on under a higher incarnation, because this host was set back to an earlier state (see
+    /// [`Applied::own_newer`](crate::Applied)). One that is not higher changes nothing.
+    pub fn restart(&mut self, incarnation: Incarnation, now: Duration) -> Result<(), GossipError> {
+        let old = self.foca.identity();
+        if incarnation <= old.incarnation {
+            return Ok(());
+        }
+        let id = MemberId { incarnation, renewal: 0, ..old.clone() };
+        self.effects.rejoined_at = None;
+        self.drive("restart", now, |foca, runtime| foca.change_identity(id, runtime))
     }
 
     /// Takes another host's [`Membership::member_list`].
@@ -336,6 +363,12 @@ impl Membership {
 
 fn config(size: NonZeroU32) -> Config {
     Config { max_packet_size: MAX_DATAGRAM, ..Config::new_lan(size) }
+}
+
+/// Whether a datagram tells its receiver that it is taken for dead.
+fn says_down(bytes: &[u8]) -> bool {
+    let header: Result<Header<MemberId>, _> = PostcardCodec.decode_header(bytes);
+    header.is_ok_and(|header| header.message == Message::TurnUndead)
 }
 
 const fn reason(timer: &Timer<MemberId>) -> &'static str {

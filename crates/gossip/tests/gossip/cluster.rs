@@ -206,9 +206,21 @@ impl Cluster {
         let (of_left, of_right) = (left.membership.member_list(), right.membership.member_list());
         left.membership.apply_member_list(of_right, self.now).unwrap();
         right.membership.apply_member_list(of_left, self.now).unwrap();
-        self.exchanged += exchange(&mut left.records, &mut right.records, 64 << 10, &self.keys);
+        let done = exchange(&mut left.records, &mut right.records, 64 << 10, &self.keys);
+        self.exchanged += done.batches;
+        for (n, newer) in [a, b].into_iter().zip(done.own_newer) {
+            newer.into_iter().for_each(|newer| self.rise_above(n, newer));
+        }
         self.settle(a);
         self.settle(b);
+    }
+
+    /// What a host does that hears of its own future.
+    fn rise_above(&mut self, n: u16, newer: Incarnation) {
+        let node = &mut self.nodes[usize::from(n)];
+        node.records.restart(newer.next());
+        node.membership.restart(newer.next(), self.now).unwrap();
+        self.flush(n);
     }
 
     fn flush(&mut self, n: u16) {

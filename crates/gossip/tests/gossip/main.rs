@@ -9,5 +9,6 @@ mod cluster;
 mod exchange;
 mod keys;
 mod laws;
+mod membership;
 mod records;
 mod scenarios;

@@ -34,7 +34,7 @@ fn numbers(pairs: &[(u32, u32)]) -> Vec<(FactKey, Fact)> {
 }
 
 fn exchange(a: &mut Records, b: &mut Records) -> usize {
-    crate::exchange::exchange(a, b, 1000, &KEYS)
+    crate::exchange::exchange(a, b, 1000, &KEYS).batches
 }
 
 #[test]
@@ -274,8 +274,8 @@ fn a_host_that_was_set_back_hears_of_it_and_wins_under_a_higher_incarnation() {
     set(&mut set_back, 1, 11);
     set_back.complete_local();
     flush_all(&mut set_back, 0);
-    let applied = set_back.apply(b.export(), Source::Sync, &KEYS);
-    assert_eq!(applied.own_newer, Some(Incarnation(7)));
+    let exchanged = crate::exchange::exchange(&mut set_back, &mut b, 1000, &KEYS);
+    assert_eq!(exchanged.own_newer, [Some(Incarnation(7)), None]);
     set_back.restart(Incarnation(8));
     flush_all(&mut set_back, 0);
     exchange(&mut set_back, &mut b);
@@ -301,4 +301,37 @@ fn a_fact_counts_only_if_the_caller_says_so() {
     flush_all(&mut a, 0);
     let granted = |_, key: &FactKey, _: &Fact| *key == endpoint(2);
     assert_eq!(a.valid_facts(&granted).count(), 1);
+}
+
+#[test]
+fn a_batch_reads_back_as_it_was_written_and_its_signature_covers_every_field() {
+    let mut a = records(0, 1);
+    set(&mut a, 1, 10);
+    a.complete_local();
+    let batch = flush_all(&mut a, 0).remove(0);
+    let bytes = postcard::to_stdvec(&batch).unwrap();
+    assert_eq!(postcard::from_bytes::<Batch>(&bytes).unwrap(), batch);
+
+    let signed = batch.signed_bytes().unwrap();
+    let others = [
+        Batch { host: host(3), ..batch.clone() },
+        Batch { incarnation: Incarnation(2), ..batch.clone() },
+        Batch { intent: revision(9), ..batch.clone() },
+        Batch { first: Seq(2), ..batch.clone() },
+        Batch { entries: batch.entries[1..].to_vec(), ..batch.clone() },
+    ];
+    assert!(others.iter().all(|other| other.signed_bytes().unwrap() != signed));
+}
+
+#[test]
+fn the_push_queue_drops_the_oldest_and_counts_it() {
+    let mut a = records(0, 1);
+    for n in 0..1030 {
+        set(&mut a, 1, n);
+        flush_all(&mut a, 0);
+    }
+    let pushed: Vec<_> = std::iter::from_fn(|| a.poll_push()).collect();
+    assert_eq!(pushed.len() as u64 + a.push_dropped(), 1030);
+    assert_eq!(pushed.len(), 1024);
+    assert_eq!(pushed.last().unwrap().entries, [Entry::Set(endpoint(1), fact(1029))]);
 }

@@ -114,6 +114,19 @@ fn a_host_that_restarts_is_known_by_its_new_incarnation_and_drops_what_it_does_n
 }
 
 #[test]
+fn a_host_that_was_set_back_to_an_earlier_incarnation_stays_calm_and_comes_back_above_it() {
+    let mut cluster = joined(20, 10);
+    cluster.kill(5);
+    cluster.restart(5, 0, 1);
+    cluster.run_until(seconds(60), "all have its set under a new incarnation", |cluster| {
+        cluster.sees_right(true) && cluster.facts_agree(19 * FACTS as usize + 1)
+    });
+    let rejoins = cluster.trace.iter().filter(|(_, _, event)| *event == MemberEvent::Rejoined).count();
+    let most = cluster.now.as_secs() / 2;
+    assert!(rejoins as u64 <= most, "{rejoins} rejoins in {:?}", cluster.now);
+}
+
+#[test]
 fn one_seed_gives_one_trace() {
     let run = |seed| {
         let mut cluster = Cluster::start(20, FACTS, seed);
