@@ -5,7 +5,8 @@
 //! - The *log* is the set of batches that are not older than the newest full set of which all entries are here. It
 //!   is a function of which batches ever arrived, not of their order, so equal logs are recognised by a hash.
 //! - The *view* is what the batches say that the reader's intent is new enough for: per key the entry with the
-//!   newest stamp, and nothing older than the newest full set that is visible in whole.
+//!   newest stamp, and nothing older than the newest full set that is visible in whole. Batches that the log needs no
+//!   more and the view does are kept beside the log, for the disk only.
 //!
 //! Nothing leaves the view because it is missing somewhere: only a `Clear` or a complete `FullSet` removes, both of
 //! them signed by the writer.
@@ -78,6 +79,7 @@ impl Slot {
 /// The log of one host, and its view.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HostLog {
+    /// The log, and what only the view still stands on.
     batches: BTreeMap<BatchId, Held>,
     /// Begin of the newest full set whose entries are all in the log.
     floor: Stamp,
@@ -109,10 +111,15 @@ impl HostLog {
         self.batches.insert(id, Held::new(batch, bytes));
         let changes = self.show(host, intent);
         self.floor = self.floor.max(self.full_set_after(self.floor, |_| true));
-        let floor = self.floor;
-        self.batches.retain(|_, held| held.end() >= floor);
         self.mark = self.compute_mark();
+        self.trim();
         changes
+    }
+
+    /// Drops what is neither in the log nor shown.
+    fn trim(&mut self) {
+        let (floor, shown_floor) = (self.floor, self.shown_floor);
+        self.batches.retain(|_, held| held.end() >= floor || (held.shown && held.end() >= shown_floor));
     }
 
     /// Brings what `intent` is new enough for into the view.
@@ -151,6 +158,7 @@ impl HostLog {
                 let old = Some(slot.fact?);
                 Some(RecordChange { host, key, old, new: None })
             }));
+            self.trim();
         }
         changes
     }
@@ -183,13 +191,13 @@ impl HostLog {
     }
 
     fn compute_mark(&self) -> Mark {
-        let newest =
+        let incarnation =
             self.batches.keys().next_back().map_or(self.floor.incarnation, |id| id.first.incarnation);
-        let seq = if self.floor.incarnation == newest { self.floor.seq.max(Seq(1)) } else { Seq(1) };
-        let next = self.reach(Stamp { incarnation: newest, seq }, |_| true);
+        let seq = if self.floor.incarnation == incarnation { self.floor.seq.max(Seq(1)) } else { Seq(1) };
+        let next = self.reach(Stamp { incarnation, seq }, |_| true);
         Mark {
-            end: Stamp { incarnation: newest, seq: Seq(next.0.saturating_sub(1)) },
-            hash: self.batches.keys().fold(0, |hash, id| hash ^ id.fingerprint.0),
+            end: Stamp { incarnation, seq: Seq(next.0.saturating_sub(1)) },
+            hash: self.batches().fold(0, |hash, (id, ..)| hash ^ id.fingerprint.0),
         }
     }
 
@@ -198,9 +206,15 @@ impl HostLog {
         self.mark
     }
 
-    /// All batches with their size, oldest first.
+    /// The batches of the log with their size, oldest first.
     pub(crate) fn batches(&self) -> impl Iterator<Item = (&BatchId, &Batch, usize)> {
-        self.batches.iter().map(|(id, held)| (id, &held.batch, held.bytes))
+        let in_log = self.batches.iter().filter(|(_, held)| held.end() >= self.floor);
+        in_log.map(|(id, held)| (id, &held.batch, held.bytes))
+    }
+
+    /// The batches of the log and those that only the view still stands on, oldest first.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.values().map(|held| &held.batch)
     }
 
     /// The newest entry of each key, `Clear`s as well.

@@ -161,16 +161,16 @@ impl Membership {
         }
     }
 
-    /// The other hosts that should be there, from intent or the last run. They are announced to by
+    /// The hosts that should be there, from intent or the last run. The others are announced to by
     /// [`Membership::handle_timer`] until they are seen.
     pub fn set_seeds(
         &mut self,
-        seeds: BTreeMap<HostId, SocketAddr>,
+        mut seeds: BTreeMap<HostId, SocketAddr>,
         now: Duration,
     ) -> Result<(), GossipError> {
+        seeds.remove(&self.foca.identity().host);
         if seeds != self.seeds {
             self.seeds = seeds;
-            self.seeds.remove(&self.foca.identity().host);
             self.announce_due = now;
             self.announce_pause = ANNOUNCE_FIRST;
         }

@@ -231,10 +231,10 @@ impl Records {
         self.push.push_back(batch);
     }
 
-    /// Everything to keep on disk. After a start, give it to [`Records::apply`] with [`Source::Sync`].
+    /// Everything to keep on disk. After a start: first [`Records::intent_advanced`] with the intent from disk, then
+    /// [`Records::apply`] with [`Source::Sync`] for these in this order, and the view is what it was.
     pub fn export(&self) -> Vec<Batch> {
-        let batches = self.logs.values().flat_map(HostLog::batches);
-        batches.map(|(_, batch, _)| batch.clone()).collect()
+        self.logs.values().flat_map(HostLog::kept).cloned().collect()
     }
 
     /// How many batches were refused since the start, by reason.
@@ -247,7 +247,7 @@ impl Records {
         self.push_dropped
     }
 
-    /// How many bytes of batches are kept.
+    /// How many bytes of batches the logs have.
     pub fn stored_bytes(&self) -> usize {
         self.logs.values().flat_map(HostLog::batches).map(|(_, _, bytes)| bytes).sum()
     }

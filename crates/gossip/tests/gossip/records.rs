@@ -335,3 +335,25 @@ fn the_push_queue_drops_the_oldest_and_counts_it() {
     assert_eq!(pushed.len(), 1024);
     assert_eq!(pushed.last().unwrap().entries, [Entry::Set(endpoint(1), fact(1029))]);
 }
+
+#[test]
+fn what_is_shown_outlives_a_restart_though_a_full_set_that_replaces_it_waits_for_intent() {
+    let (mut a, mut b) = (records(0, 1), records(1, 1));
+    b.intent_advanced(revision(1));
+    set(&mut a, 1, 10);
+    a.complete_local();
+    b.apply(flush(&mut a, 0, revision(1)), Source::Push, &KEYS);
+    a.restart(Incarnation(2));
+    set(&mut a, 1, 11);
+    b.apply(flush(&mut a, 0, revision(2)), Source::Push, &KEYS);
+    assert_eq!(a.hash(), b.hash());
+
+    let mut again = records(1, 2);
+    again.intent_advanced(revision(1));
+    again.apply(b.export(), Source::Sync, &KEYS);
+    assert_eq!(seen(&again), numbers(&[(1, 10)]));
+    assert_eq!(again.hash(), b.hash(), "what only the view needs is not compared");
+    again.intent_advanced(revision(2));
+    assert_eq!(seen(&again), numbers(&[(1, 11)]));
+    assert_eq!(again.export(), a.export());
+}
