@@ -1,0 +1,201 @@
+//! What the mirror needs of a Docker engine, and the real one behind its API. Only networks and events: nothing here
+//! can start a container.
+
+use crate::error::DockerError;
+use crate::options;
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::errors::Error as BollardError;
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::{EventsOptionsBuilder, InspectNetworkOptions, ListNetworksOptions};
+use futures::stream::{BoxStream, StreamExt};
+use hopsack_types::{Cidr, EndpointId, Labels, NetworkId, NetworkName};
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Name of our two drivers: the plugin socket's file name.
+pub const DRIVER: &str = "hopsack";
+
+/// Seconds that one request to the engine may take. Making a network calls back into our plugin, which answers within
+/// a few.
+const TIMEOUT: u64 = 60;
+
+/// A network in an engine's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineNetwork {
+    /// The engine's id of it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
+    /// For a copy that the mirror made: of which network.
+    pub copy_of: Option<NetworkId>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// A copy to be made of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkCopy {
+    /// Of which network.
+    pub network: NetworkId,
+    /// Its name.
+    pub name: NetworkName,
+    /// Its subnets, each with what Docker calls its gateway.
+    pub subnets: Vec<(Cidr, IpAddr)>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// A Docker engine.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// All networks, of any driver.
+    async fn networks(&self) -> Result<Vec<EngineNetwork>, DockerError>;
+    /// The endpoints that the engine has in one network, by its id; those that it is just making are among them.
+    async fn endpoints(&self, network: &str) -> Result<BTreeSet<EndpointId>, DockerError>;
+    /// Makes a copy of a network. The engine calls our plugin before this returns.
+    async fn create(&self, copy: &NetworkCopy) -> Result<(), DockerError>;
+    /// Removes a network by the engine's id; one that is not there is no error.
+    async fn remove(&self, network: &str) -> Result<(), DockerError>;
+    /// An item whenever something about networks has changed; an error or the end when the engine is gone.
+    fn changes(&self) -> BoxStream<'static, Result<(), DockerError>>;
+}
+
+/// The engine behind a unix socket.
+#[derive(Debug)]
+pub struct DockerEngine {
+    socket: PathBuf,
+    /// Kept while it works: a new one asks for the engine's version first.
+    client: Mutex<Option<Docker>>,
+}
+
+impl DockerEngine {
+    /// The engine that listens at `socket`, now or later.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket, client: Mutex::new(None) }
+    }
+
+    async fn client(&self) -> Result<Docker, DockerError> {
+        let kept = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(client) = kept {
+            return Ok(client);
+        }
+        let client = connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        Ok(client)
+    }
+
+    fn unreachable(&self, source: BollardError) -> DockerError {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        DockerError::Unreachable { socket: self.socket.clone(), source: Box::new(source) }
+    }
+
+    /// Tells a refusal from an engine that does not answer.
+    fn failed(&self, operation: &'static str, object: &str, error: BollardError) -> DockerError {
+        match error {
+            BollardError::DockerResponseServerError { message, .. } => {
+                DockerError::Engine { operation, object: object.to_owned(), message }
+            }
+            error => self.unreachable(error),
+        }
+    }
+}
+
+/// Docker 29 speaks no version below 1.44 and 20.10 none above 1.41, and each refuses to tell its version to who
+/// asks in a foreign one.
+async fn connect(socket: &std::path::Path) -> Result<Docker, BollardError> {
+    let socket = socket.to_string_lossy();
+    let client = |version| Docker::connect_with_unix(&socket, TIMEOUT, version);
+    match client(bollard::API_DEFAULT_VERSION)?.negotiate_version().await {
+        Err(BollardError::DockerResponseServerError { .. }) => client(&OLDEST),
+        negotiated => negotiated,
+    }
+}
+
+/// The API of Docker 20.10.
+const OLDEST: bollard::ClientVersion = bollard::ClientVersion { major_version: 1, minor_version: 41 };
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn networks(&self) -> Result<Vec<EngineNetwork>, DockerError> {
+        let listed = self.client().await?.list_networks(None::<ListNetworksOptions>).await;
+        let listed = listed.map_err(|error| self.failed("list", "all", error))?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|network| {
+                let options = network.options.unwrap_or_default();
+                Some(EngineNetwork {
+                    id: network.id?,
+                    name: network.name.unwrap_or_default(),
+                    driver: network.driver.unwrap_or_default(),
+                    copy_of: options.get(options::NETWORK).and_then(|id| id.parse().ok()),
+                    labels: network.labels.unwrap_or_default().into_iter().collect(),
+                })
+            })
+            .collect())
+    }
+
+    async fn endpoints(&self, network: &str) -> Result<BTreeSet<EndpointId>, DockerError> {
+        let found = self.client().await?.inspect_network(network, None::<InspectNetworkOptions>).await;
+        let found = found.map_err(|error| self.failed("inspect", network, error))?;
+        let ids = found.containers.unwrap_or_default().into_values().filter_map(|c| c.endpoint_id);
+        Ok(ids.filter_map(|id| crate::network::endpoint_id(&id).ok()).collect())
+    }
+
+    async fn create(&self, copy: &NetworkCopy) -> Result<(), DockerError> {
+        let mark = HashMap::from([(options::NETWORK.to_owned(), copy.network.to_string())]);
+        let config = copy.subnets.iter().map(|(subnet, gateway)| IpamConfig {
+            subnet: Some(subnet.to_string()),
+            gateway: Some(gateway.to_string()),
+            ..IpamConfig::default()
+        });
+        let request = NetworkCreateRequest {
+            name: copy.name.to_string(),
+            driver: Some(DRIVER.to_owned()),
+            ipam: Some(Ipam {
+                driver: Some(DRIVER.to_owned()),
+                config: Some(config.collect()),
+                options: Some(mark.clone()),
+            }),
+            enable_ipv6: Some(copy.subnets.iter().any(|(_, gateway)| gateway.is_ipv6())),
+            options: Some(mark),
+            labels: Some(copy.labels.clone().into_iter().collect()),
+            ..NetworkCreateRequest::default()
+        };
+        let made = self.client().await?.create_network(request).await;
+        made.map(|_| ()).map_err(|error| self.failed("create", copy.name.as_str(), error))
+    }
+
+    async fn remove(&self, network: &str) -> Result<(), DockerError> {
+        match self.client().await?.remove_network(network).await {
+            Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(error) => Err(self.failed("remove", network, error)),
+        }
+    }
+
+    fn changes(&self) -> BoxStream<'static, Result<(), DockerError>> {
+        let socket = self.socket.clone();
+        let unreachable =
+            move |source| DockerError::Unreachable { socket: socket.clone(), source: Box::new(source) };
+        // The request leaves when the stream is first polled; what happens until then is told too.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let of_networks = HashMap::from([("type".to_owned(), vec!["network".to_owned()])]);
+        let socket = self.socket.clone();
+        futures::stream::once(async move {
+            let client = connect(&socket).await?;
+            let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&of_networks);
+            Ok(client.events(Some(options.build())))
+        })
+        .flat_map(|opened: Result<_, BollardError>| match opened {
+            Ok(events) => events.boxed(),
+            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+        })
+        .map(move |event| event.map(|_| ()).map_err(&unreachable))
+        .boxed()
+    }
+}

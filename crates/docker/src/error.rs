@@ -1,0 +1,172 @@
+//! Errors as Docker shows them to its user: one line each, that says what to do.
+
+use hopsack_api::ApiError;
+use hopsack_api::server::BindError;
+use hopsack_types::address::AddressError;
+use hopsack_types::id::IdError;
+use hopsack_types::{Cidr, NetworkName};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Why something between Docker and the agent did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerError {
+    /// The agent refused.
+    #[error(transparent)]
+    Agent(#[from] ApiError),
+    /// The plugin's socket could not be made.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// A call that is not as the protocol has it.
+    #[error("hopsack does not understand Docker's call {method}: {source}")]
+    Call {
+        /// The protocol's method.
+        method: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The network's addresses come from elsewhere.
+    #[error(
+        "a hopsack network needs hopsack's addresses too: \
+         use `docker network create -d hopsack --ipam-driver hopsack ...`"
+    )]
+    ForeignAddresses,
+    /// An option that nobody reads.
+    #[error("unknown option {flag} {option}; known: {known}")]
+    UnknownOption {
+        /// How it was given: `-o` or `--ipam-opt`.
+        flag: &'static str,
+        /// Its key.
+        option: String,
+        /// Keys that are read.
+        known: &'static str,
+    },
+    /// An option's value.
+    #[error("-o {option}={value:?} is not valid: {rule}")]
+    OptionValue {
+        /// Its key.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        rule: &'static str,
+    },
+    /// A way of using Docker that is not there yet.
+    #[error("{flag} is not supported by hopsack networks: leave it out")]
+    Unsupported {
+        /// The command's flag.
+        flag: &'static str,
+    },
+    /// More than one subnet of one family.
+    #[error(
+        "a hopsack network has one subnet per family, and {first} and {second} are of the same: give one"
+    )]
+    TwoSubnets {
+        /// One.
+        first: Cidr,
+        /// The other.
+        second: Cidr,
+    },
+    /// Neither an address nor a CIDR.
+    #[error("Docker's call has {text:?} where an address should be")]
+    NotAnAddress {
+        /// What was found.
+        text: String,
+    },
+    /// A CIDR that is none.
+    #[error(transparent)]
+    Subnet(#[from] AddressError),
+    /// An id that is none.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A network id of Docker that leads to no network.
+    #[error("Docker's network {docker} is not known to hopsack: remove it and create it again")]
+    UnknownNetwork {
+        /// Docker's id.
+        docker: String,
+    },
+    /// A mirrored network's intent.
+    #[error("there is no network {network} in the cluster: it was removed")]
+    NoNetwork {
+        /// Our id.
+        network: String,
+    },
+    /// Subnets of a mirrored network that are not its own.
+    #[error("Docker's copy of network {network} has other subnets than the network itself: remove the copy")]
+    OtherSubnets {
+        /// The network.
+        network: NetworkName,
+    },
+    /// A pool that belongs to no network.
+    #[error("no network has the subnet {pool}: create one with `docker network create`")]
+    UnknownPool {
+        /// Its subnet.
+        pool: Cidr,
+    },
+    /// An address in another subnet.
+    #[error("{address} is not in {pool}: give an address of the network's subnet")]
+    Outside {
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        pool: Cidr,
+    },
+    /// An address that no container may have.
+    #[error("{address} is kept in network {network} for: {reason}; give another address")]
+    Reserved {
+        /// The address.
+        address: IpAddr,
+        /// The network.
+        network: NetworkName,
+        /// What for.
+        reason: String,
+    },
+    /// An address that another endpoint of this host has.
+    #[error("{address} is in use in network {network} by {holder} on this host: give another address")]
+    InUse {
+        /// The address.
+        address: IpAddr,
+        /// The network.
+        network: NetworkName,
+        /// Who has it.
+        holder: String,
+    },
+    /// An endpoint without any address.
+    #[error(
+        "Docker asks for an endpoint without an address in network {network}: disconnect and connect again"
+    )]
+    NoAddress {
+        /// The network.
+        network: NetworkName,
+    },
+    /// An endpoint that the agent does not have.
+    #[error("endpoint {endpoint} is not known to hopsack: start the container again")]
+    UnknownEndpoint {
+        /// Docker's id.
+        endpoint: String,
+    },
+    /// Written, but this host has not heard of it in time.
+    #[error("network {network} was made, but this host's copy does not show it yet: try again")]
+    NotSeen {
+        /// The network.
+        network: String,
+    },
+    /// Docker's API does not answer.
+    #[error("Docker does not answer at {}: {source}", socket.display())]
+    Unreachable {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        source: Box<bollard::errors::Error>,
+    },
+    /// Docker refused one operation.
+    #[error("Docker refused to {operation} network {object}: {message}")]
+    Engine {
+        /// What was asked.
+        operation: &'static str,
+        /// Of which network.
+        object: String,
+        /// Docker's words.
+        message: String,
+    },
+}

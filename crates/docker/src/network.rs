@@ -1,0 +1,250 @@
+//! `NetworkDriver`: Docker's calls about networks and endpoints, in the agent's words.
+
+use crate::error::DockerError;
+use crate::ipam::{self, ADDRESS_SPACE};
+use crate::links::Links;
+use crate::options::NetworkOptions;
+use crate::pools::PromisedPools;
+use crate::wire;
+use hopsack_api::{Api, DockerNetwork, EndpointRequest, EndpointStatus, NetworkRequest};
+use hopsack_types::address::AddressError;
+use hopsack_types::id::IdError;
+use hopsack_types::{Cidr, EndpointId, Family, Labels, Mac, Network, NetworkId};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a gateway is reserved, for people.
+pub(crate) const GATEWAY_REASON: &str = "Docker's gateway";
+/// How long a network that was just made may take to show in this host's copy of intent.
+const VISIBLE: Duration = Duration::from_secs(5);
+
+/// The driver.
+pub(crate) struct NetworkDriver {
+    pub(crate) api: Arc<dyn Api>,
+    pub(crate) pools: Arc<PromisedPools>,
+    pub(crate) links: Arc<Links>,
+}
+
+impl NetworkDriver {
+    /// Makes a network, or learns that Docker made its copy of one.
+    pub(crate) async fn create_network(&self, request: wire::CreateNetwork) -> Result<(), DockerError> {
+        let options = NetworkOptions::read(&request.options.unwrap_or_default())?;
+        let v4 = request.ipv4_data.unwrap_or_default();
+        let v6 = request.ipv6_data.unwrap_or_default();
+        if v4.is_empty() && v6.is_empty() {
+            return Err(DockerError::ForeignAddresses);
+        }
+        let mut subnets: Vec<Cidr> = Vec::new();
+        let mut reserved = BTreeMap::new();
+        for data in v4.iter().chain(&v6) {
+            if data.address_space != ADDRESS_SPACE {
+                return Err(DockerError::ForeignAddresses);
+            }
+            let second: Cidr = data.pool.parse()?;
+            if let Some(&first) = subnets.iter().find(|first| first.family() == second.family()) {
+                return Err(DockerError::TwoSubnets { first, second });
+            }
+            subnets.push(second);
+            for (purpose, address) in data.aux_addresses.iter().flatten() {
+                reserved.insert(ipam::address(address)?, purpose.clone());
+            }
+            if !data.gateway.is_empty() {
+                reserved.insert(ipam::address(&data.gateway)?, GATEWAY_REASON.to_owned());
+            }
+        }
+        if let Some(id) = options.network {
+            return self.copy_made(&request.network_id, id, &subnets);
+        }
+        if self.api.networks().borrow().made_here(&request.network_id).is_some() {
+            return Ok(());
+        }
+        let made = self
+            .api
+            .create_network(NetworkRequest {
+                name: None,
+                subnets: subnets.clone(),
+                reserved,
+                isolation: options.isolation,
+                labels: Labels::new(),
+                docker: Some(DockerNetwork { id: request.network_id }),
+            })
+            .await?;
+        // From here on Docker lists it, and the mirror removes what is in Docker's list and not in intent.
+        self.visible(&made).await?;
+        for subnet in &subnets {
+            self.pools.remove(subnet);
+        }
+        Ok(())
+    }
+
+    fn copy_made(&self, docker: &str, id: NetworkId, subnets: &[Cidr]) -> Result<(), DockerError> {
+        let networks = self.api.networks();
+        let networks = networks.borrow();
+        let network =
+            networks.networks.get(&id).ok_or_else(|| DockerError::NoNetwork { network: id.to_string() })?;
+        if subnets.len() != network.subnets.len() || !subnets.iter().all(|s| network.subnets.contains(s)) {
+            return Err(DockerError::OtherSubnets { network: network.name.clone() });
+        }
+        self.links.insert(docker, id);
+        Ok(())
+    }
+
+    async fn visible(&self, made: &Network) -> Result<(), DockerError> {
+        let mut networks = self.api.networks();
+        let shown = networks.wait_for(|all| all.networks.contains_key(&made.id));
+        match tokio::time::timeout(VISIBLE, shown).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(DockerError::NotSeen { network: made.id.to_string() }),
+        }
+    }
+
+    /// Docker has removed its network, whatever is answered. One that Docker made goes, unless it is in use
+    /// somewhere; one that was declared in Hopsack stays. What stays, the mirror brings back.
+    pub(crate) async fn delete_network(&self, request: wire::DeleteNetwork) -> Result<(), DockerError> {
+        let docker = &request.network_id;
+        let made_here = self.api.networks().borrow().made_here(docker).map(|network| network.id);
+        let id = match made_here {
+            Some(id) => Some(id),
+            None => self.links.wait(docker).await,
+        };
+        self.links.forget(docker);
+        let Some(id) = id else { return Ok(()) };
+        let made_by_docker =
+            self.api.networks().borrow().networks.get(&id).is_some_and(|network| network.docker.is_some());
+        if made_by_docker {
+            self.api.remove_network(id).await?;
+        }
+        Ok(())
+    }
+
+    /// The network of an endpoint: by Docker's id, else by the address, which our IPAM driver gave out of it. An
+    /// engine that starts its containers at boot does so before it can be asked for its list.
+    async fn network_of(&self, docker: &str, address: IpAddr) -> Result<Network, DockerError> {
+        let unknown = || DockerError::UnknownNetwork { docker: docker.to_owned() };
+        let known = {
+            let networks = self.api.networks();
+            let networks = networks.borrow();
+            let linked = || self.links.get(docker).and_then(|id| networks.networks.get(&id));
+            let by_address = || networks.networks.values().find(|n| n.subnet_of(address).is_some());
+            networks.made_here(docker).or_else(linked).or_else(by_address).cloned()
+        };
+        if let Some(network) = known {
+            return Ok(network);
+        }
+        let id = self.links.wait(docker).await.ok_or_else(unknown)?;
+        self.api.networks().borrow().networks.get(&id).cloned().ok_or_else(unknown)
+    }
+
+    /// Makes an endpoint out of the addresses that were requested before.
+    pub(crate) async fn create_endpoint(
+        &self,
+        request: wire::CreateEndpoint,
+    ) -> Result<wire::CreatedEndpoint, DockerError> {
+        let id = endpoint_id(&request.endpoint_id)?;
+        let interface = request.interface.unwrap_or_default();
+        let given = [&interface.address, &interface.address_ipv6];
+        let addresses = given.into_iter().filter(|text| !text.is_empty()).map(|text| ipam::address(text));
+        let addresses = addresses.collect::<Result<Vec<IpAddr>, DockerError>>()?;
+        let Some(&first) = addresses.first() else {
+            return Err(DockerError::UnknownNetwork { docker: request.network_id });
+        };
+        let mac = match interface.mac_address.as_str() {
+            "" => None,
+            text => Some(text.parse::<Mac>().map_err(|error: AddressError| DockerError::Subnet(error))?),
+        };
+        let network = self.network_of(&request.network_id, first).await?;
+        let endpoint = match self.existing(id, &network, &addresses).await? {
+            Some(endpoint) => endpoint,
+            None => {
+                let (name, labels) = (endpoint_name(id), Labels::new());
+                let request = EndpointRequest { id, network: network.id, addresses, mac, name, labels };
+                self.api.create_endpoint(request).await?
+            }
+        };
+        let mac_address = mac.is_none().then(|| endpoint.mac.to_string());
+        Ok(wire::CreatedEndpoint { interface: wire::CreatedInterface { mac_address } })
+    }
+
+    /// The endpoint itself if this is a repeated call; an error if an address of it belongs to another.
+    async fn existing(
+        &self,
+        id: EndpointId,
+        network: &Network,
+        addresses: &[IpAddr],
+    ) -> Result<Option<EndpointStatus>, DockerError> {
+        for address in addresses {
+            if let Some(reason) = network.reserved.get(address) {
+                let (address, network, reason) = (*address, network.name.clone(), reason.clone());
+                return Err(DockerError::Reserved { address, network, reason });
+            }
+        }
+        let mut same = None;
+        for endpoint in self.api.endpoints().await? {
+            if endpoint.id == id {
+                same = Some(endpoint);
+            } else if let Some(&address) = addresses.iter().find(|a| endpoint.addresses.contains(a)) {
+                let (network, holder) = (network.name.clone(), endpoint.name);
+                return Err(DockerError::InUse { address, network, holder });
+            }
+        }
+        Ok(same.filter(|endpoint| endpoint.network == network.id && endpoint.addresses == addresses))
+    }
+
+    /// Tells libnetwork what to move into the container and how to route there.
+    pub(crate) async fn join(&self, request: wire::OfEndpoint) -> Result<wire::JoinAnswer, DockerError> {
+        let id = endpoint_id(&request.endpoint_id)?;
+        let unknown = || DockerError::UnknownEndpoint { endpoint: request.endpoint_id.clone() };
+        let endpoint = self.api.endpoints().await?.into_iter().find(|e| e.id == id).ok_or_else(unknown)?;
+        let subnets = {
+            let networks = self.api.networks();
+            let networks = networks.borrow();
+            networks.networks.get(&endpoint.network).map(|n| n.subnets.clone()).unwrap_or_default()
+        };
+        Ok(join_answer(&endpoint, &subnets))
+    }
+
+    /// Removes an endpoint.
+    pub(crate) async fn delete_endpoint(&self, request: wire::OfEndpoint) -> Result<(), DockerError> {
+        Ok(self.api.remove_endpoint(endpoint_id(&request.endpoint_id)?).await?)
+    }
+}
+
+/// The next hop is on the link though it is in no subnet; the network's own subnets are behind it even where
+/// another network of the container has the default route.
+fn join_answer(endpoint: &EndpointStatus, subnets: &[Cidr]) -> wire::JoinAnswer {
+    let next_hop = |family| endpoint.next_hops.iter().copied().find(|hop| Family::of(*hop) == family);
+    let text = |family| next_hop(family).map(|hop| hop.to_string()).unwrap_or_default();
+    let on_link = endpoint.next_hops.iter().map(|hop| wire::StaticRoute {
+        destination: Cidr::host(*hop).to_string(),
+        route_type: wire::ROUTE_CONNECTED,
+        next_hop: None,
+    });
+    let behind = subnets.iter().filter_map(|subnet| {
+        Some(wire::StaticRoute {
+            destination: subnet.to_string(),
+            route_type: wire::ROUTE_NEXT_HOP,
+            next_hop: Some(next_hop(subnet.family())?.to_string()),
+        })
+    });
+    wire::JoinAnswer {
+        interface_name: wire::InterfaceName { src_name: endpoint.peer.to_string(), dst_prefix: "eth" },
+        gateway: text(Family::V4),
+        gateway_ipv6: text(Family::V6),
+        static_routes: on_link.chain(behind).collect(),
+    }
+}
+
+/// The first 128 of the 256 random bits of Docker's id.
+pub(crate) fn endpoint_id(docker: &str) -> Result<EndpointId, IdError> {
+    docker.get(..32).unwrap_or(docker).parse()
+}
+
+/// Docker's short form of its own id: what people can look up, as the driver's calls name no container. Also how
+/// Docker's endpoints are told from those of other front doors.
+pub(crate) fn endpoint_name(id: EndpointId) -> String {
+    let mut name = id.to_string();
+    name.truncate(12);
+    name
+}

@@ -1,0 +1,130 @@
+//! What the mirror should do: a pure function of intent and of an engine's list. Run again after each change, it
+//! ends in every named network being in the engine exactly once, or in a fault that says why not.
+
+use crate::engine::{DRIVER, EngineNetwork};
+use hopsack_api::{NameRequest, Networks};
+use hopsack_types::{NetworkId, NetworkName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Remove the engine's network of this id: its intent is gone, or it is there twice.
+    Remove {
+        /// The engine's id.
+        docker: String,
+        /// Its name, for people.
+        name: String,
+    },
+    /// Give a network that was made on this engine the name and the labels that the engine has.
+    Name(NameRequest),
+    /// Make a copy of a network.
+    Copy(NetworkId),
+}
+
+/// Why a network is not the same in Docker and in intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MirrorFault {
+    /// Another network of the engine has the name.
+    NameTaken {
+        /// The name.
+        name: NetworkName,
+        /// The driver of the other one.
+        driver: String,
+    },
+    /// A name that no network of ours may have.
+    BadName {
+        /// The name.
+        name: String,
+        /// Why not.
+        rule: &'static str,
+    },
+}
+
+impl fmt::Display for MirrorFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameTaken { name, driver } => write!(
+                f,
+                "Docker on this host already has a {driver} network {name}, so the cluster's network of that name \
+                 cannot be used here: remove or rename Docker's"
+            ),
+            Self::BadName { name, rule } => write!(
+                f,
+                "Docker's network {name:?} stays on this host, because of its name ({rule}): create it under \
+                 another one"
+            ),
+        }
+    }
+}
+
+/// What to do, in order, and what cannot be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MirrorPlan {
+    /// Things to do.
+    pub actions: Vec<Action>,
+    /// What stands in the way.
+    pub faults: Vec<MirrorFault>,
+}
+
+/// Compares intent, read after the engine's list was, with that list. A host that is in no cluster changes nothing.
+pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
+    let mut plan = MirrorPlan::default();
+    if intent.me.is_none() {
+        return plan;
+    }
+    let mut present: BTreeMap<NetworkId, Vec<&EngineNetwork>> = BTreeMap::new();
+    let mut gone = BTreeSet::new();
+    for network in engine.iter().filter(|network| network.driver == DRIVER) {
+        match network_of(intent, network) {
+            Some(id) => present.entry(id).or_default().push(network),
+            None => drop(gone.insert(network.id.as_str())),
+        }
+    }
+    for copies in present.values_mut() {
+        // What the user made on this engine stays rather than a copy; of copies, any one.
+        copies.sort_by_key(|network| (network.copy_of.is_some(), network.id.as_str()));
+        gone.extend(copies.drain(1..).map(|network| network.id.as_str()));
+    }
+    let removed = engine.iter().filter(|network| gone.contains(network.id.as_str()));
+    plan.actions.extend(
+        removed.map(|network| Action::Remove { docker: network.id.clone(), name: network.name.clone() }),
+    );
+    for network in intent.networks.values() {
+        let unnamed = network.docker.as_ref().is_some_and(|origin| !origin.named);
+        match present.get(&network.id).and_then(|copies| copies.first()) {
+            Some(original) if unnamed && original.copy_of.is_none() => {
+                let (name, labels) = (original.name.clone(), original.labels.clone());
+                match NetworkName::new(name) {
+                    Ok(name) => {
+                        plan.actions.push(Action::Name(NameRequest { network: network.id, name, labels }));
+                    }
+                    Err(error) => {
+                        plan.faults.push(MirrorFault::BadName { name: error.text, rule: error.rule });
+                    }
+                }
+            }
+            Some(_) => {}
+            None if unnamed => {}
+            None => match engine.iter().find(|other| other.name == network.name.as_str()) {
+                None => plan.actions.push(Action::Copy(network.id)),
+                // Its removal is under way; the next round finds the name free.
+                Some(other) if gone.contains(other.id.as_str()) => {}
+                Some(other) => {
+                    let (name, driver) = (network.name.clone(), other.driver.clone());
+                    plan.faults.push(MirrorFault::NameTaken { name, driver });
+                }
+            },
+        }
+    }
+    plan
+}
+
+/// The network of intent that an engine's network of our driver stands for.
+fn network_of(intent: &Networks, network: &EngineNetwork) -> Option<NetworkId> {
+    match network.copy_of {
+        Some(id) => intent.networks.contains_key(&id).then_some(id),
+        None => intent.made_here(&network.id).map(|made| made.id),
+    }
+}
