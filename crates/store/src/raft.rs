@@ -143,8 +143,11 @@ impl RaftStore {
     /// Waits until a sole voter has applied its whole log, which takes no longer than its disk. One of several
     /// cannot know whether the end of its log was committed, and need not: its copy may be behind, as any may.
     async fn catch_up(&self) -> Result<(), StoreError> {
-        let voters: BTreeSet<_> = self.raft.metrics().borrow().membership_config.voter_ids().collect();
-        if voters != BTreeSet::from([self.id]) {
+        // Not from the metrics, which may still be from before the first entry.
+        let voters = self
+            .raft
+            .with_raft_state(|state| state.membership_state.effective().voter_ids().collect::<BTreeSet<_>>());
+        if voters.await.map_err(stopped)? != BTreeSet::from([self.id]) {
             return Ok(());
         }
         let wait = self.raft.wait(Some(TXN_DEADLINE));
