@@ -1,15 +1,12 @@
 //! The firewall's form as `nft` text. Pure; what is fixed here is syntax that nft 1.0.0 and newer accept.
 
-use hopsack_types::firewall::{Chain, ChainKind, Field, FieldKind, Firewall, HookPoint, Rule, Set};
+use hopsack_types::firewall::{
+    Chain, ChainKind, Field, FieldKind, Firewall, HookPoint, Rule, Set, inner_source,
+};
 use hopsack_types::numbers::NFT_TABLE;
 use hopsack_types::{Cidr, Family};
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
-
-/// Where the inner IP header's source address begins in a VXLAN packet, in bits from the UDP header's start: UDP 8,
-/// VXLAN 8, Ethernet 14 bytes, then 12 (IPv4, RFC 791) or 8 (IPv6, RFC 8200).
-const INNER_SOURCE_V4: &str = "@th,336,32";
-const INNER_SOURCE_V6: &str = "@th,304,128";
 
 /// The whole table: what `nft -f -` takes to make it where it is not.
 pub fn render_table(firewall: &Firewall) -> String {
@@ -123,8 +120,7 @@ const fn expression(kind: FieldKind) -> &'static str {
         FieldKind::Address(Family::V6) => "ip6 saddr",
         FieldKind::Mac => "ether saddr",
         FieldKind::Interface => "iifname",
-        FieldKind::InnerSource(Family::V4) => INNER_SOURCE_V4,
-        FieldKind::InnerSource(Family::V6) => INNER_SOURCE_V6,
+        FieldKind::InnerSource(family) => inner_source(family),
     }
 }
 

@@ -1,10 +1,38 @@
-//! What this host's kernel should hold, as a pure function: `plan(view, features) -> HostState`.
+//! What this host's kernel should hold, as a pure function: [`plan`] makes a [`HostState`] out of a [`View`].
 //!
-//! Here live the planes and their meaning. What must not live here: system calls, clocks, randomness, sockets.
+//! - [`view`]: what a plan is made from. [`state`]: what it makes.
+//! - [`survey`]: what all parts want to know of a view, worked out once.
+//! - [`paths`]: the VXLAN device, and where probes of each kind go.
+//! - [`routed`]: host addresses, endpoints and routes of routed networks.
+//! - [`settings`]: kernel settings.
+//! - [`firewall`]: our nftables table.
+//! - [`delta`]: the difference of two tables.
+//!
+//! What must not live here: system calls, clocks, randomness, sockets, syntax of tools other than nft's rule bodies.
 
 pub mod delta;
+pub mod firewall;
+pub mod paths;
+pub mod routed;
+pub mod settings;
 pub mod state;
+pub mod survey;
 pub mod view;
 
+pub use delta::DeltaTable;
 pub use state::HostState;
 pub use view::{Features, View};
+
+use survey::Survey;
+
+/// What this host's kernel should hold. A host that is not in the view's cluster holds nothing of ours.
+pub fn plan(view: &View, features: &Features) -> HostState {
+    let mut state = HostState::default();
+    if let Some(survey) = Survey::new(view, features) {
+        paths::fill(&survey, &mut state);
+        routed::fill(&survey, &mut state);
+        settings::fill(&survey, &mut state);
+        firewall::fill(&survey, &mut state);
+    }
+    state
+}

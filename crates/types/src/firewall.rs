@@ -1,5 +1,6 @@
 //! The firewall's intermediate form: sets, chains and rules of our one nftables table, as data. `plan` writes it,
-//! `nft` renders it and reads it back. What must not live here: syntax of `nft`, decisions.
+//! `nft` renders it and reads it back. What must not live here: decisions, and syntax of `nft` beyond the one
+//! expression that both sides share.
 //!
 //! Read-back never parses rules: each rule carries a digest of its rendered text in its comment, and two rules are
 //! the same if their digests are.
@@ -124,6 +125,15 @@ pub enum FieldKind {
     Interface,
     /// The source address of the IP packet inside a VXLAN packet (RFC 7348), read out of the outer UDP payload.
     InnerSource(Family),
+}
+
+/// The place that [`FieldKind::InnerSource`] is read from, as nft writes it: bits from the UDP header's start. UDP
+/// has 8, VXLAN 8 and Ethernet 14 bytes; the source comes 12 (IPv4, RFC 791) or 8 bytes later (IPv6, RFC 8200).
+pub const fn inner_source(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "@th,336,32",
+        Family::V6 => "@th,304,128",
+    }
 }
 
 /// One field of an element.

@@ -1,0 +1,254 @@
+//! Our nftables table. In order: what comes in a tunnel, what comes from where, what passes through, what is for this
+//! host, what is translated when it leaves.
+//!
+//! Promises, and where each is kept:
+//! - Tunnel packets count only from members, and inside only what the sending member holds: `tunnel_in`, before the
+//!   kernel unpacks them.
+//! - Addresses of ours are accepted as sources only from the device they are expected on: `raw_prerouting`.
+//! - Networks are isolated from each other on both ends, and nothing gets in from outside but replies: `forward4`,
+//!   `forward6`.
+//! - Host addresses serve the cluster only: `own_input`.
+//! - What leaves the cluster is masqueraded; tunnel packets are neither tracked nor translated.
+//! - No rule gives a verdict on packets that have neither to do with our devices nor with our prefixes. What our
+//!   rules accept only skips the rest of our own chain; the mark lets it pass Docker's.
+//!
+//! Sets carry all that grows, so a packet's cost does not grow with hosts, networks or endpoints.
+
+mod sets;
+
+use crate::state::HostState;
+use crate::survey::Survey;
+use hopsack_types::Family;
+use hopsack_types::firewall::{Chain, ChainKind, Hook, HookPoint, Rule, inner_source};
+use hopsack_types::numbers::{
+    ACCEPT_MARK, ENDPOINT_PREFIX, HOST_DEVICE, PROBE_DIRECT_ICMP_ID, PROBE_DIRECT_MARK, PROBE_VXLAN_ICMP_ID,
+    PROBE_VXLAN_MARK, ROUTED_VNI, VXLAN_DEVICE, VXLAN_PORT,
+};
+use std::collections::BTreeMap;
+
+/// Before connection tracking (-200), after its defragmentation (-400).
+const RAW: i32 = -300;
+/// Where routes may still be chosen by a mark.
+const MANGLE: i32 = -150;
+/// Before Docker's and the host's own filters (0).
+const BEFORE_FILTER: i32 = -10;
+/// Before Docker's source translation (100).
+const BEFORE_SOURCE_NAT: i32 = 90;
+
+/// Adds the table, and asks that what it accepts may pass the forward chains of others.
+pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
+    state.firewall.sets = sets::of(survey);
+    let mut chains = Chains(&mut state.firewall.chains);
+    chains.hook("raw_prerouting", ChainKind::Filter, HookPoint::Prerouting, RAW, raw_prerouting(survey));
+    chains.plain("tunnel_in", tunnel_in(survey));
+    chains.plain("endpoint_in", endpoint_in(survey));
+    chains.hook("raw_output", ChainKind::Filter, HookPoint::Output, RAW, raw_output(survey));
+    chains.hook("probe_output", ChainKind::Route, HookPoint::Output, MANGLE, probe_output(survey));
+    chains.hook("forwarded", ChainKind::Filter, HookPoint::Forward, BEFORE_FILTER, forwarded(survey));
+    for family in &survey.families {
+        let words = Words::of(*family);
+        chains.plain(&format!("forward{}", words.suffix), forward(words));
+        chains.plain(&format!("isolation{}", words.suffix), isolation(words));
+    }
+    chains.plain("forward_outside", forward_outside(survey));
+    chains.plain("forward_accept", forward_accept());
+    chains.hook("own_input", ChainKind::Filter, HookPoint::Input, BEFORE_FILTER, own_input(survey));
+    let (point, priority) = (HookPoint::Postrouting, BEFORE_SOURCE_NAT);
+    chains.hook("nat_postrouting", ChainKind::Nat, point, priority, nat_postrouting(survey));
+    state.forward_accept = survey.families.iter().copied().collect();
+}
+
+struct Chains<'a>(&'a mut BTreeMap<String, Chain>);
+
+impl Chains<'_> {
+    fn hook(&mut self, name: &str, kind: ChainKind, point: HookPoint, priority: i32, rules: Vec<Rule>) {
+        self.0.insert(name.to_owned(), Chain { hook: Some(Hook { kind, point, priority }), rules });
+    }
+
+    fn plain(&mut self, name: &str, rules: Vec<Rule>) {
+        self.0.insert(name.to_owned(), Chain { hook: None, rules });
+    }
+}
+
+/// What differs between the families in nft's language.
+#[derive(Clone, Copy)]
+struct Words {
+    /// The IP header.
+    ip: &'static str,
+    /// Its ICMP.
+    icmp: &'static str,
+    /// Ends the names of sets and chains.
+    suffix: &'static str,
+    /// Of an inner packet, in Ethernet (IEEE 802).
+    ethertype: &'static str,
+}
+
+impl Words {
+    const fn of(family: Family) -> Self {
+        match family {
+            Family::V4 => Self { ip: "ip", icmp: "icmp", suffix: "4", ethertype: "0x0800" },
+            Family::V6 => Self { ip: "ip6", icmp: "icmpv6", suffix: "6", ethertype: "0x86dd" },
+        }
+    }
+}
+
+fn words(survey: &Survey<'_>) -> impl Iterator<Item = Words> {
+    survey.families.iter().copied().map(Words::of)
+}
+
+fn raw_prerouting(survey: &Survey<'_>) -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::new(
+            "vxlan to this host",
+            format!("udp dport {VXLAN_PORT} fib daddr type local goto tunnel_in"),
+        ),
+        Rule::new("this host to itself", "iifname \"lo\" accept"),
+        Rule::new("from containers", format!("iifname \"{ENDPOINT_PREFIX}*\" goto endpoint_in")),
+    ];
+    rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
+        let body =
+            format!("{ip} saddr @cluster{suffix} iifname . {ip} saddr != @sources{suffix} counter drop");
+        Rule::new("our sources from elsewhere", body)
+    }));
+    rules
+}
+
+/// Looks into VXLAN packets (RFC 7348) before they are unpacked: network id, inner ethertype, and the inner source,
+/// which has to be of the host that the outer source is.
+fn tunnel_in(survey: &Survey<'_>) -> Vec<Rule> {
+    let outer = Words::of(survey.outer_family()).ip;
+    let mut rules: Vec<_> = survey
+        .families
+        .iter()
+        .map(|family| {
+            let (inner, Words { suffix, ethertype, .. }) = (inner_source(*family), Words::of(*family));
+            let body = format!(
+                "@th,96,24 {ROUTED_VNI} @th,224,16 {ethertype} {outer} saddr . {inner} @inner{suffix} notrack accept"
+            );
+            Rule::new("from a member with a source of its own", body)
+        })
+        .collect();
+    rules.push(Rule::new("anything else in a tunnel", "counter drop"));
+    rules
+}
+
+fn endpoint_in(survey: &Survey<'_>) -> Vec<Rule> {
+    let mut rules: Vec<_> = words(survey)
+        .map(|Words { ip, suffix, .. }| {
+            Rule::new("own address", format!("iifname . {ip} saddr @endpoints{suffix} accept"))
+        })
+        .collect();
+    if survey.uses(Family::V6) {
+        rules.push(Rule::new("on the link", "ip6 saddr fe80::/10 ip6 daddr { fe80::/10, ff02::/16 } accept"));
+        rules.push(Rule::new("duplicate detection", "ip6 saddr :: icmpv6 type nd-neighbor-solicit accept"));
+    }
+    rules.push(Rule::new("anything else from a container", "counter drop"));
+    rules
+}
+
+fn raw_output(survey: &Survey<'_>) -> Vec<Rule> {
+    let Words { ip, suffix, .. } = Words::of(survey.outer_family());
+    let body = format!("udp dport {VXLAN_PORT} {ip} daddr @members{suffix} notrack");
+    vec![Rule::new("tunnel packets are not tracked", body)]
+}
+
+/// Steers probes and their answers to the path that their identifier names; the mark selects a routing table.
+fn probe_output(survey: &Survey<'_>) -> Vec<Rule> {
+    let kinds = [(PROBE_DIRECT_ICMP_ID, PROBE_DIRECT_MARK), (PROBE_VXLAN_ICMP_ID, PROBE_VXLAN_MARK)];
+    words(survey)
+        .flat_map(|words| kinds.map(|kind| (words, kind)))
+        .map(|(Words { ip, icmp, suffix, .. }, (id, mark))| {
+            let body = format!(
+                "{icmp} type {{ echo-request, echo-reply }} {icmp} id {id} {ip} saddr @hosts{suffix} \
+                 {ip} daddr @hosts{suffix} meta mark set meta mark | {mark:#x}"
+            );
+            Rule::new("probes take their own path", body)
+        })
+        .collect()
+}
+
+fn forwarded(survey: &Survey<'_>) -> Vec<Rule> {
+    let outer = Words::of(survey.outer_family());
+    let (ip, suffix) = (outer.ip, outer.suffix);
+    let forged = format!(
+        "udp dport {VXLAN_PORT} {ip} daddr @members{suffix} {ip} saddr != @members{suffix} counter drop"
+    );
+    // It would leave under this host's address, which members trust.
+    let mut rules = vec![Rule::new("tunnel packets made by containers", forged)];
+    for Words { ip, suffix, .. } in words(survey) {
+        for end in ["saddr", "daddr"] {
+            let body = format!("{ip} {end} @cluster{suffix} goto forward{suffix}");
+            rules.push(Rule::new("ours", body));
+        }
+    }
+    for end in ["iifname", "oifname"] {
+        rules.push(Rule::new("unknown on our devices", format!("{end} \"{ENDPOINT_PREFIX}*\" counter drop")));
+    }
+    rules
+}
+
+fn forward(Words { ip, suffix, .. }: Words) -> Vec<Rule> {
+    vec![
+        Rule::new(
+            "segments fit the path in use",
+            "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
+        ),
+        Rule::new("known connections", "ct state established,related goto forward_accept"),
+        Rule::new(
+            "inside the cluster",
+            format!("{ip} saddr @cluster{suffix} {ip} daddr @cluster{suffix} goto isolation{suffix}"),
+        ),
+        Rule::new(
+            "from our containers to outside",
+            format!("{ip} saddr @cluster{suffix} iifname \"{ENDPOINT_PREFIX}*\" goto forward_outside"),
+        ),
+        Rule::new("from outside", "counter drop"),
+    ]
+}
+
+fn isolation(Words { ip, suffix, .. }: Words) -> Vec<Rule> {
+    let accept = |comment: &str, body: String| Rule::new(comment, format!("{body} goto forward_accept"));
+    vec![
+        accept("same network", format!("{ip} saddr . {ip} daddr @same{suffix}")),
+        accept("open networks", format!("{ip} saddr @open{suffix} {ip} daddr @open{suffix}")),
+        accept("from hosts", format!("{ip} saddr @hosts{suffix}")),
+        accept("to hosts", format!("{ip} daddr @hosts{suffix}")),
+        Rule::new("other networks", "counter drop"),
+    ]
+}
+
+/// Other people's bridges keep their own rules: without our mark, Docker's isolation of its networks holds.
+fn forward_outside(survey: &Survey<'_>) -> Vec<Rule> {
+    let underlay = &survey.underlay().device;
+    vec![
+        Rule::new("bridges of others", format!("oifname != \"{underlay}\" meta oifkind \"bridge\" accept")),
+        Rule::new("to outside", "goto forward_accept"),
+    ]
+}
+
+fn forward_accept() -> Vec<Rule> {
+    vec![Rule::new("accepted", format!("meta mark set meta mark | {ACCEPT_MARK:#x} accept"))]
+}
+
+fn own_input(survey: &Survey<'_>) -> Vec<Rule> {
+    let mut rules = vec![Rule::new("this host to itself", "iifname \"lo\" accept")];
+    rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
+        let body = format!(
+            "{ip} daddr @own{suffix} {ip} saddr != @cluster{suffix} ct state != {{ established, related }} counter drop"
+        );
+        Rule::new("from outside", body)
+    }));
+    rules
+}
+
+fn nat_postrouting(survey: &Survey<'_>) -> Vec<Rule> {
+    let out = format!("oifname != {{ \"lo\", \"{HOST_DEVICE}\", \"{VXLAN_DEVICE}\" }}");
+    words(survey)
+        .flat_map(|Words { ip, suffix, .. }| {
+            let leaving = format!("{ip} saddr @nat{suffix} {ip} daddr != @cluster{suffix} {out} masquerade");
+            // Without translation a peer would refuse our source from its underlay.
+            let members = format!("{ip} saddr @cluster{suffix} {ip} daddr @members{suffix} {out} masquerade");
+            [Rule::new("leaving the cluster", leaving), Rule::new("to hosts as such", members)]
+        })
+        .collect()
+}

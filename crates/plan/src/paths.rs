@@ -1,0 +1,148 @@
+//! How packets get to a peer: next hop, device and MTU for each kind of path, the VXLAN device with its neighbours,
+//! and the tables that probes of each kind are routed by, whatever is in use.
+
+use crate::state::{HostState, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
+use crate::survey::{Peer, Survey};
+use hopsack_types::numbers::{
+    ALIAS_PREFIX, PROBE_DIRECT_MARK, PROBE_DIRECT_TABLE, PROBE_RULE_PREFERENCE, PROBE_VXLAN_MARK,
+    PROBE_VXLAN_TABLE, ROUTED_VNI, VXLAN_PORT, vtep_mac,
+};
+use hopsack_types::path::PathKind;
+use hopsack_types::{Cidr, Family, Host, HostId};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What IPv6 must be able to pass (RFC 8200, section 5); a route's MTU below it would be refused.
+const SMALLEST_V6: u32 = 1280;
+
+/// How one family's packets get to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Next hop and device.
+    pub target: RouteTarget,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+}
+
+impl Survey<'_> {
+    /// The way of one family over the path in use.
+    pub fn way(&self, peer: &Peer<'_>, family: Family) -> Option<Way> {
+        let choice = peer.choice?;
+        let (target, mtu) = match choice.kind {
+            PathKind::Direct => match self.direct(peer, family) {
+                Some(target) => (target, choice.mtu),
+                // Over a v4 underlay there is no next hop for v6 that the peer would answer for.
+                None => (self.tunnel(peer, family)?, choice.mtu.min(self.underlay().vxlan_mtu())),
+            },
+            PathKind::Vxlan => (self.tunnel(peer, family)?, choice.mtu),
+        };
+        let smallest = if family == Family::V6 { SMALLEST_V6 } else { 0 };
+        Some(Way { target, mtu: mtu.max(smallest) })
+    }
+
+    /// Straight over the underlay: to a peer on the same segment, for packets of the underlay's own family.
+    pub fn direct(&self, peer: &Peer<'_>, family: Family) -> Option<RouteTarget> {
+        let underlay = self.underlay();
+        let near = underlay.on_link.contains(peer.host.underlay) && peer.host.underlay != underlay.address;
+        (near && family == self.outer_family())
+            .then(|| RouteTarget::Via { next_hop: peer.host.underlay, device: underlay.device.clone() })
+    }
+
+    /// Through the VXLAN device.
+    pub fn tunnel(&self, peer: &Peer<'_>, family: Family) -> Option<RouteTarget> {
+        let device = self.vxlan_device.clone()?;
+        let next_hop = self.tunnel_next_hop(peer, family)?;
+        Some(RouteTarget::Via { next_hop, device })
+    }
+
+    /// An address that stands for the peer's VXLAN device. Never resolved: it has a permanent neighbour. For v6 a
+    /// link-local one, which the kernel accepts as a next hop whatever other routes say.
+    fn tunnel_next_hop(&self, peer: &Peer<'_>, family: Family) -> Option<IpAddr> {
+        let outer = peer.host.underlay;
+        if Family::of(outer) != self.outer_family() {
+            return None;
+        }
+        match family {
+            Family::V4 => peer.host.address(Family::V4).or_else(|| outer.is_ipv4().then_some(outer)),
+            Family::V6 => Some(link_local(peer.host.id).into()),
+        }
+    }
+}
+
+/// The link-local address of a host's VXLAN device, out of its MAC address (RFC 4291, appendix A).
+fn link_local(host: HostId) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = vtep_mac(host).bytes();
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+}
+
+/// The addresses that probes between two hosts go from and to: of the underlay's family if both have one, so that
+/// `direct` can be probed, else of one that both have.
+pub fn probe_addresses(own: &Host, peer: &Host) -> Option<(IpAddr, IpAddr)> {
+    let outer = Family::of(own.underlay);
+    [outer, Family::V4, Family::V6]
+        .into_iter()
+        .find_map(|family| Some((own.address(family)?, peer.address(family)?)))
+}
+
+/// Adds the VXLAN device, its neighbours, and the tables of probes.
+pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
+    add_vxlan(survey, state);
+    for family in &survey.families {
+        for (mark, table) in [(PROBE_DIRECT_MARK, PROBE_DIRECT_TABLE), (PROBE_VXLAN_MARK, PROBE_VXLAN_TABLE)]
+        {
+            let rule = MarkRule { family: *family, preference: PROBE_RULE_PREFERENCE, mark, table };
+            state.rules.insert(rule);
+            // A probe must not be answered over another path than its own.
+            add_probe_route(state, table, everything(*family), RouteTarget::Unreachable, None);
+        }
+        for peer in &survey.peers {
+            let Some(address) = peer.host.address(*family) else { continue };
+            let (destination, source) = (Cidr::host(address), survey.own.address(*family));
+            if let Some(target) = survey.direct(peer, *family) {
+                add_probe_route(state, PROBE_DIRECT_TABLE, destination, target, source);
+            }
+            if let Some(target) = survey.tunnel(peer, *family) {
+                add_probe_route(state, PROBE_VXLAN_TABLE, destination, target, source);
+            }
+        }
+    }
+}
+
+fn everything(family: Family) -> Cidr {
+    let zero = match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    Cidr::around(zero, 0)
+}
+
+fn add_probe_route(
+    state: &mut HostState,
+    table: u32,
+    destination: Cidr,
+    target: RouteTarget,
+    source: Option<IpAddr>,
+) {
+    // No MTU: probes are what finds it.
+    state.routes.insert(RouteKey { table, destination }, Route { target, source, mtu: None });
+}
+
+fn add_vxlan(survey: &Survey<'_>, state: &mut HostState) {
+    let Some(device) = &survey.vxlan_device else { return };
+    let link = Link {
+        kind: LinkKind::Vxlan { vni: ROUTED_VNI, port: VXLAN_PORT, local: survey.underlay().address },
+        alias: format!("{ALIAS_PREFIX}vxlan"),
+        mtu: survey.underlay().vxlan_mtu(),
+        mac: Some(vtep_mac(survey.own.id)),
+        up: true,
+    };
+    state.links.insert(device.clone(), link);
+    for peer in &survey.peers {
+        let mac = vtep_mac(peer.host.id);
+        for family in &survey.families {
+            if let Some(next_hop) = survey.tunnel_next_hop(peer, *family) {
+                state.neighbours.insert((device.clone(), next_hop), mac);
+                state.fdb.insert((device.clone(), mac), peer.host.underlay);
+            }
+        }
+    }
+}

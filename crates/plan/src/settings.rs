@@ -1,0 +1,68 @@
+//! Kernel settings: forwarding, and how our own devices behave.
+
+use crate::state::HostState;
+use crate::survey::Survey;
+use hopsack_types::{Family, IfName};
+
+/// Adds the settings.
+pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
+    let mut settings = Settings { state };
+    let carriers = survey.vxlan_device.iter().chain(survey.endpoints.iter().map(|(device, _)| device));
+    if survey.uses(Family::V4) {
+        settings.set("net/ipv4/ip_forward", 1);
+        carriers.clone().for_each(|device| settings.distrust_redirects("ipv4", device));
+        for (device, _) in &survey.endpoints {
+            // For containers that take other addresses of their subnet for neighbours of theirs.
+            settings.set_on("ipv4/conf", device, "proxy_arp", 1);
+            // Otherwise each first answer waits for up to 0.8 s.
+            settings.set_on("ipv4/neigh", device, "proxy_delay", 0);
+        }
+        loosen_source_checks(survey, &mut settings);
+    }
+    if survey.uses(Family::V6) {
+        settings.set("net/ipv6/conf/all/forwarding", 1);
+        for device in carriers.chain([&survey.host_device]) {
+            settings.distrust_redirects("ipv6", device);
+            settings.set_on("ipv6/conf", device, "accept_ra", 0);
+            // Addresses here are assigned by us, and tentative ones answer nothing.
+            settings.set_on("ipv6/conf", device, "accept_dad", 0);
+        }
+    }
+}
+
+/// While two hosts change the path between them, and always with probes, packets arrive by another device than the
+/// one that answers leave by. A strict reverse path filter (1 in `all`) would drop them; of `all` and the device's own
+/// the larger value counts, and 2 asks only that the source be routed at all. Which source may come from which device
+/// is checked in our table.
+fn loosen_source_checks(survey: &Survey<'_>, settings: &mut Settings<'_>) {
+    const LOOSE: u32 = 2;
+    if let Some(device) = &survey.vxlan_device {
+        settings.set_on("ipv4/conf", device, "rp_filter", LOOSE);
+    }
+    if survey.peers.iter().any(|peer| survey.direct(peer, Family::V4).is_some()) {
+        settings.set_on("ipv4/conf", &survey.underlay().device, "rp_filter", LOOSE);
+    }
+}
+
+struct Settings<'a> {
+    state: &'a mut HostState,
+}
+
+impl Settings<'_> {
+    fn set(&mut self, path: &str, value: u32) {
+        self.state.sysctls.insert(path.to_owned(), value.to_string());
+    }
+
+    fn set_on(&mut self, kind: &str, device: &IfName, name: &str, value: u32) {
+        self.set(&format!("net/{kind}/{device}/{name}"), value);
+    }
+
+    /// A container must not change this host's routes, and is not to be told of other ones.
+    fn distrust_redirects(&mut self, family: &str, device: &IfName) {
+        let kind = format!("{family}/conf");
+        self.set_on(&kind, device, "accept_redirects", 0);
+        if family == "ipv4" {
+            self.set_on(&kind, device, "send_redirects", 0);
+        }
+    }
+}
