@@ -6,12 +6,12 @@
 
 use crate::block::{block_length, check_usable, never_given};
 use crate::error::IpamError;
-use crate::grant::granted;
+use crate::grant::{grant_of, granted};
 use crate::handle::Handle;
 use crate::journal::Record;
 use crate::ranges::{Ranges, address, bounds, number};
 use crate::rest::Rest;
-use hopsack_types::resource::{Ledger, Wanted};
+use hopsack_types::resource::{Grant, Ledger, Wanted};
 use hopsack_types::{Cidr, Family, HostId, Network, NetworkId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -51,6 +51,8 @@ pub struct Allocator {
     cool_down: Duration,
     /// None until the first [`Allocator::adopt`]; nothing is allocated before.
     network: Option<Network>,
+    /// False after a lost journal: a release of unknown fate may be on its way, so nothing is granted for certain.
+    fenced: bool,
     /// The ledger's revision that `granted` is from.
     revision: Revision,
     granted: BTreeSet<Cidr>,
@@ -68,6 +70,7 @@ impl Allocator {
             id,
             cool_down,
             network: None,
+            fenced: true,
             revision: Revision::default(),
             granted: BTreeSet::new(),
             in_use: BTreeMap::new(),
@@ -115,34 +118,56 @@ impl Allocator {
         self.by_handle.range(from..).take_while(move |(of, _)| *of == handle).map(|(_, address)| *address)
     }
 
+    /// Whether ledgers may be believed. If not, [`Allocator::adopt`] does nothing, and nothing is allocated.
+    pub const fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// The journal was lost: what it said of grants is void, what is in use stays.
+    pub(crate) fn lose_faith(&mut self) {
+        self.fenced = false;
+        self.network = None;
+    }
+
+    /// The ledger was written once more since the journal was lost.
+    pub(crate) fn fence(&mut self) {
+        self.fenced = true;
+    }
+
     /// Takes in a ledger: what it grants to `me` from now on, and what it has taken. An older ledger than the last
     /// changes no grants, so a host that starts with an old copy of intent does not fall back to it.
     ///
     /// A mark that something is lent ends when the ledger does not grant it any more.
     pub fn adopt(&mut self, network: &Network, revision: Revision, ledger: &Ledger, me: HostId) -> Adoption {
+        if !self.fenced {
+            return Adoption::default();
+        }
         let mut stale_shelves = self.network.as_ref() != Some(network);
-        let mut changed = false;
+        let mut adoption = Adoption::default();
         if revision >= self.revision {
             self.revision = revision;
             let granted: BTreeSet<Cidr> = granted(ledger, me).collect();
-            changed = granted != self.granted;
-            if changed {
+            adoption.changed = granted != self.granted;
+            if adoption.changed {
                 self.regrant(granted);
                 stale_shelves = true;
             }
+            adoption.conflicts = self.strays(ledger, me);
         }
         if stale_shelves {
             self.network = Some(network.clone());
             self.restock();
         }
-        let aside = |address: IpAddr| {
-            let mine = ledger.grants.iter().filter(|(_, grant)| grant.host == me && grant.quarantined);
-            mine.into_iter().any(|(prefix, _)| prefix.contains(address))
-        };
-        let stray =
-            self.in_use.iter().filter(|(address, _)| !self.is_granted(**address) && !aside(**address));
-        let conflicts = stray.map(|(address, handle)| (*address, handle.clone())).collect();
-        Adoption { changed, conflicts }
+        adoption
+    }
+
+    /// Addresses in use outside what this host is granted, and outside what was set aside when it was removed.
+    fn strays(&self, ledger: &Ledger, me: HostId) -> Vec<(IpAddr, Handle)> {
+        let aside = Grant { host: me, quarantined: true };
+        let explained =
+            |address: IpAddr| self.is_granted(address) || grant_of(ledger, address) == Some(aside);
+        let strays = self.in_use.iter().filter(|(address, _)| !explained(**address));
+        strays.map(|(address, handle)| (*address, handle.clone())).collect()
     }
 
     /// Replays an adoption from the journal: grants only, since the network's definition is not in it.

@@ -1,9 +1,10 @@
 //! All that one host's journal says: its allocators of all networks and its boot counter.
 //!
-//! When the journal is missing or torn, the agent builds the book anew: it [observes](Allocator::observe) every
-//! address that the runtime and the kernel show in use, and writes each ledger that grants it anything once more,
-//! unchanged, before it allocates. That write is a fence: a release that the lost journal spoke of and that is still
-//! on its way finds another revision and is refused.
+//! When the journal is missing or torn, the agent [applies](Book::apply) [`Record::Lost`], [observes](Allocator::observe)
+//! every address that the runtime and the kernel show in use, and writes the [snapshot](Book::snapshot). From then on no
+//! network's ledger is believed before the steward has fenced it, which is to write it once more: a release that the
+//! lost journal spoke of, and that is still on its way, then finds another revision and is refused. Since the next crash
+//! may come before that, the loss is in the new journal.
 
 use crate::allocator::Allocator;
 use crate::journal::Record;
@@ -16,13 +17,15 @@ use std::time::Duration;
 pub struct Book {
     cool_down: Duration,
     incarnation: Incarnation,
+    /// Whether a journal was ever lost: networks that are new to this book must be fenced.
+    lost: bool,
     networks: BTreeMap<NetworkId, Allocator>,
 }
 
 impl Book {
     /// An empty book.
     pub const fn new(cool_down: Duration) -> Self {
-        Self { cool_down, incarnation: Incarnation(0), networks: BTreeMap::new() }
+        Self { cool_down, incarnation: Incarnation(0), lost: false, networks: BTreeMap::new() }
     }
 
     /// The book that a journal's records lead to. Addresses released in it cool down from `now` on, as the time since
@@ -51,7 +54,13 @@ impl Book {
 
     /// The book of a network; a new one is empty.
     pub fn network_mut(&mut self, id: NetworkId) -> &mut Allocator {
-        self.networks.entry(id).or_insert_with(|| Allocator::new(id, self.cool_down))
+        self.networks.entry(id).or_insert_with(|| {
+            let mut allocator = Allocator::new(id, self.cool_down);
+            if self.lost {
+                allocator.lose_faith();
+            }
+            allocator
+        })
     }
 
     /// All networks' books, by id.
@@ -75,6 +84,11 @@ impl Book {
             Record::Lend { network, prefix } => self.network_mut(*network).mark_lent(*prefix),
             Record::Unlend { network, prefix } => self.network_mut(*network).unlend(now, *prefix),
             Record::Forget { network } => drop(self.networks.remove(network)),
+            Record::Lost => {
+                self.lost = true;
+                self.networks.values_mut().for_each(Allocator::lose_faith);
+            }
+            Record::Fenced { network } => self.network_mut(*network).fence(),
         }
     }
 
@@ -82,7 +96,11 @@ impl Book {
     /// released addresses only those are in it that still cool down.
     pub fn snapshot(&self, now: Duration) -> Vec<Record> {
         let mut records = vec![Record::Boot { incarnation: self.incarnation }];
+        records.extend(self.lost.then_some(Record::Lost));
         for allocator in self.networks.values() {
+            if self.lost && allocator.is_fenced() {
+                records.push(Record::Fenced { network: allocator.network() });
+            }
             records.extend(allocator.snapshot(now));
         }
         records

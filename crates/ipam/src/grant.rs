@@ -6,7 +6,7 @@
 
 use crate::block::{block_length, check_usable, never_given};
 use crate::error::IpamError;
-use crate::ranges::{Ranges, address, bounds, number};
+use crate::ranges::{Ranges, address, bounds};
 use hopsack_types::resource::{Grant, Ledger, Wanted};
 use hopsack_types::{Cidr, Family, HostId, HostName, Network};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub fn locate(ledger: &Ledger, network: &Network, address: IpAddr) -> Result<Pla
 }
 
 /// The grant that an address lies in. Grants are disjoint, so it is the last one that begins at or before it.
-fn grant_of(ledger: &Ledger, address: IpAddr) -> Option<Grant> {
+pub(crate) fn grant_of(ledger: &Ledger, address: IpAddr) -> Option<Grant> {
     let upto = ..=Cidr::host(address);
     ledger
         .grants
@@ -157,21 +157,22 @@ pub fn acknowledge(
     network: &Network,
     removed: HostId,
     heir: HostId,
-    in_use: &[IpAddr],
+    in_use: impl IntoIterator<Item = IpAddr>,
 ) -> Option<Ledger> {
+    let aside = Grant { host: removed, quarantined: true };
+    if !ledger.grants.values().any(|grant| *grant == aside) {
+        return None;
+    }
+    let kept = in_use.into_iter().filter(|address| grant_of(ledger, *address) == Some(aside));
+    let kept: Vec<Cidr> = kept.map(Cidr::host).collect();
     let mut next = ledger.clone();
     for subnet in &network.subnets {
-        let aside = holdings_of(ledger, removed, true, *subnet);
-        let mut kept = holdings_of(ledger, heir, false, *subnet);
-        for address in in_use.iter().filter(|address| subnet.contains(**address)) {
-            if aside.contains(number(*address)) {
-                kept.insert_prefix(Cidr::host(*address));
-            }
-        }
+        let mut held = holdings_of(ledger, heir, false, *subnet);
+        kept.iter().filter(|prefix| subnet.covers(prefix)).for_each(|prefix| held.insert_prefix(*prefix));
         rewrite(&mut next, removed, true, *subnet, &Ranges::default());
-        rewrite(&mut next, heir, false, *subnet, &kept);
+        rewrite(&mut next, heir, false, *subnet, &held);
     }
-    (next != *ledger).then_some(next)
+    Some(next)
 }
 
 /// Checks what must hold of every ledger: grants are disjoint and inside the network's subnets.

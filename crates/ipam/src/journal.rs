@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A crash can leave the last records torn. Everything before the tear is read; the tear itself is reported, since
-//! what it hides may be an address in use: the caller then treats the journal as lost (see [`Book`](crate::Book)).
+//! what it hides may be an address in use: the caller then treats the journal as lost (see `book`).
 
 use crate::error::IpamError;
 use crate::handle::Handle;
@@ -74,6 +74,13 @@ pub enum Record {
     },
     /// The network is gone, and all that was known of it.
     Forget {
+        /// The network.
+        network: NetworkId,
+    },
+    /// The journal before this was lost or torn: no ledger is to be believed before it is fenced.
+    Lost,
+    /// The network's ledger was fenced after the last loss.
+    Fenced {
         /// The network.
         network: NetworkId,
     },

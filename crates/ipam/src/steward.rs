@@ -2,8 +2,8 @@
 //! wait and for its reserve. All that is due is put into one change, for one compare-and-swap.
 //!
 //! The caller makes the move's records durable first, then swaps the ledger at the revision that it was read at:
-//! - done: [adopts](Allocator::adopt) the new ledger, as it does with everybody's changes;
-//! - certainly refused (another write came first): [`retract`]s, reads again, asks again;
+//! - done: calls [`Move::done`], and [adopts](Allocator::adopt) the new ledger, as it does with everybody's changes;
+//! - certainly refused (another write came first): calls [`Move::refused`], reads again, asks again;
 //! - no answer: does nothing. The swap may still be carried out, so what was lent stays lent, and is handed back again
 //!   with the next move.
 //!
@@ -12,7 +12,7 @@
 use crate::allocator::Allocator;
 use crate::block::reserve_target;
 use crate::error::IpamError;
-use crate::grant::{Need, Place, claim, claim_address, locate, release};
+use crate::grant::{Need, Place, acknowledge, claim, claim_address, locate, release};
 use crate::journal::Record;
 use crate::want::{asked, decline, want, withdraw};
 use hopsack_types::resource::{Ledger, Wanted};
@@ -40,8 +40,34 @@ pub struct Situation<'a> {
 pub struct Move {
     /// What this move lends anew; the allocator has it marked already.
     pub records: Vec<Record>,
-    /// The ledger as it should become.
+    /// The ledger as it should become. As it is, in a fence; the store must give it a new revision all the same.
     pub ledger: Ledger,
+    fence: bool,
+}
+
+impl Move {
+    /// The swap was carried out. The records are to be written before those of any allocation.
+    pub fn done(&self, allocator: &mut Allocator) -> Vec<Record> {
+        if !self.fence {
+            return Vec::new();
+        }
+        allocator.fence();
+        vec![Record::Fenced { network: allocator.network() }]
+    }
+
+    /// The swap was certainly refused: takes back what it lent. The records are to be written, but nothing has to wait
+    /// for them: without them the parts stay lent, which is safe.
+    pub fn refused(&self, now: Duration, allocator: &mut Allocator) -> Vec<Record> {
+        let lent = self.records.iter().filter_map(|record| match record {
+            Record::Lend { network, prefix } => Some((*network, *prefix)),
+            _ => None,
+        });
+        lent.map(|(network, prefix)| {
+            allocator.unlend(now, prefix);
+            Record::Unlend { network, prefix }
+        })
+        .collect()
+    }
 }
 
 /// What is due now; none when all is well.
@@ -50,14 +76,34 @@ pub fn next_move(
     situation: Situation<'_>,
     allocator: &mut Allocator,
 ) -> Result<Option<Move>, IpamError> {
-    let Situation { me, network, ledger, hosts, waiting } = situation;
+    let Situation { me, network, ledger, .. } = situation;
+    let change = |ledger| Move { records: Vec::new(), ledger, fence: false };
+    if !allocator.is_fenced() {
+        return Ok(Some(Move { fence: true, ..change(ledger.clone()) }));
+    }
+    let in_use = allocator.in_use().map(|(address, _)| address);
+    if let Some(next) = acknowledge(ledger, network, me, me, in_use) {
+        return Ok(Some(change(next)));
+    }
+    // What is handed back is gone only when that is done: not before may this host claim, which might be the same.
+    let giving = give(now, situation, allocator)?;
+    if giving.ledger != *ledger {
+        return Ok(Some(giving));
+    }
+    let next = take(now, situation, allocator);
+    Ok((next != *ledger).then(|| change(next)))
+}
+
+/// Hands back what is lent, and answers what others ask.
+fn give(now: Duration, situation: Situation<'_>, allocator: &mut Allocator) -> Result<Move, IpamError> {
+    let Situation { me, network, ledger, .. } = situation;
     let mut next = ledger.clone();
     for prefix in allocator.lent() {
         next = release(&next, network, me, prefix).unwrap_or(next);
     }
     let mut records = Vec::new();
-    // One at a time: what is handed back for the first may be enough for the second too.
     let mut declined = Vec::new();
+    // One at a time: what is handed back for the first may be enough for the second too.
     while let Some(ask) =
         asked(&next, network, me).into_iter().find(|ask| !declined.contains(&(ask.host, ask.wanted)))
     {
@@ -73,6 +119,13 @@ pub fn next_move(
             }
         }
     }
+    Ok(Move { records, ledger: next, fence: false })
+}
+
+/// Claims or asks for what containers wait for, claims for the reserve, and withdraws what nobody waits for any more.
+fn take(now: Duration, situation: Situation<'_>, allocator: &Allocator) -> Ledger {
+    let Situation { me, network, ledger, hosts, waiting } = situation;
+    let mut next = ledger.clone();
     for old in ledger.wants.iter().filter(|want| want.host == me && !waiting.contains_key(&want.wanted)) {
         next = withdraw(&next, me, old.wanted).unwrap_or(next);
     }
@@ -86,7 +139,7 @@ pub fn next_move(
             next = claim(&next, network, me, family, Need::Reserve(missing)).unwrap_or(next);
         }
     }
-    Ok((next != *ledger).then_some(Move { records, ledger: next }))
+    next
 }
 
 /// Claims what a container waits for, or asks for it.
@@ -101,18 +154,4 @@ fn pursue(ledger: &Ledger, network: &Network, me: HostId, wanted: Wanted, count:
             _ => None,
         },
     }
-}
-
-/// Takes back what a move lent, after the swap was certainly refused. The records are to be written, but nothing has
-/// to wait for them: without them the parts stay lent, which is safe.
-pub fn retract(now: Duration, refused: &Move, allocator: &mut Allocator) -> Vec<Record> {
-    let lent = refused.records.iter().filter_map(|record| match record {
-        Record::Lend { network, prefix } => Some((*network, *prefix)),
-        _ => None,
-    });
-    lent.map(|(network, prefix)| {
-        allocator.unlend(now, prefix);
-        Record::Unlend { network, prefix }
-    })
-    .collect()
 }

@@ -12,10 +12,12 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+#[expect(dead_code)]
 pub fn host(n: u8) -> HostId {
     HostId::from_bytes([n; 16])
 }
 
+#[expect(dead_code)]
 pub fn handle(n: usize) -> Handle {
     Handle::new("test", &n.to_string()).unwrap()
 }
