@@ -47,10 +47,11 @@ impl Output {
         })
     }
 
-    /// Reads standard output as JSON.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        let object = || format!("the output of `{}`", self.command);
-        serde_json::from_str(&self.stdout).map_err(|source| LabError::Json { object: object(), source })
+    /// Reads the last line of standard output as JSON: the report of a traffic tool.
+    pub fn report<T: DeserializeOwned>(&self) -> Result<T> {
+        let line = self.stdout.trim_end().lines().next_back().unwrap_or_default();
+        let object = || format!("the last line of `{}` ({line:?}; {})", self.command, self.stderr.trim());
+        serde_json::from_str(line).map_err(|source| LabError::Json { object: object(), source })
     }
 }
 

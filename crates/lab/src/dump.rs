@@ -13,10 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const TAIL: usize = 60;
 
 /// What is asked on each host.
-const QUESTIONS: [&[&str]; 9] = [
+const QUESTIONS: [&[&str]; 8] = [
     &["ip", "-d", "address"],
     &["ip", "route", "show", "table", "all"],
-    &["ip", "-6", "route", "show", "table", "all"],
     &["ip", "rule"],
     &["ip", "-6", "rule"],
     &["ip", "neighbour"],

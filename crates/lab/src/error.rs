@@ -112,6 +112,9 @@ pub enum LabError {
         /// What would be right.
         rule: &'static str,
     },
+    /// A traffic tool was called wrongly.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
     /// Something was left behind that should be gone.
     #[error("the lab is down, but this is left: {}", .0.join("; "))]
     Leftovers(Vec<String>),

@@ -4,6 +4,8 @@
 //! programs, services and containers. Everything is held by processes of the lab: when those end, the namespaces
 //! and all that is in them are gone. What must not live here: anything that the product itself needs.
 
+mod capture;
+pub mod cli;
 mod command;
 pub mod container;
 mod control;
@@ -14,15 +16,19 @@ mod faults;
 pub mod host;
 mod lab;
 mod leftovers;
+mod monitor;
 mod namespace;
 pub mod place;
 mod process;
+pub mod requirement;
 mod state;
 mod supervisor;
 pub mod topology;
+pub mod traffic;
 pub mod wait;
 mod wiring;
 
+pub use capture::Capture;
 pub use command::{Output, Program};
 pub use container::Container;
 pub use control::{HOST_FOLDER, ServiceSpec, ServiceStatus};
@@ -31,7 +37,9 @@ pub use error::{LabError, Result};
 pub use host::{Afterwards, Host};
 pub use lab::{AGENT, AgentOptions, ENGINE, Lab, Options};
 pub use leftovers::leftovers;
+pub use monitor::Monitor;
 pub use nix::sys::signal::Signal;
 pub use place::{Inside, Place, Running};
 pub use process::ProcessId;
+pub use requirement::{Feature, Skip};
 pub use topology::{HostKind, HostSpec, RouterSpec, SegmentSpec, Topology, TopologyBuilder};

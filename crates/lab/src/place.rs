@@ -1,5 +1,6 @@
 //! Running programs in a place: a host, or a container on it.
 
+use crate::capture::{self, Capture};
 use crate::command::{Output, Program, end, finish};
 use crate::error::{LabError, Result};
 use crate::namespace::Namespaces;
@@ -59,6 +60,11 @@ pub trait Inside {
         let mut running = Running::start(&traffic_program(self.place(), arguments), &self.place().folder)?;
         running.await_line("ready", READY)?;
         Ok(running)
+    }
+
+    /// Starts a capture of what matches a pcap filter on a device ("any": on all); needs tcpdump.
+    fn capture(&self, device: &str, filter: &str) -> Result<Capture> {
+        capture::start(self.place(), device, filter)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Waiting for conditions with a deadline. The only place of the lab that lets time pass.
+//! Waiting for conditions with a deadline. Besides the pace of traffic, the only place that lets time pass.
 
 use crate::error::{LabError, Result};
 use std::thread;

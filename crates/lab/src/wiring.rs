@@ -18,11 +18,14 @@ pub(crate) fn ip_batch(namespaces: &Namespaces, commands: &str) -> Result<()> {
     Ok(())
 }
 
-fn set_sysctls(namespaces: &Namespaces, settings: &[(&str, &str)]) -> Result<()> {
+/// Sets what this kernel has; one without IPv6 or br_netfilter has not all.
+fn set_sysctls(namespaces: &Namespaces, settings: &[(String, &str)]) -> Result<()> {
     namespaces.enter(|| {
         for (key, value) in settings {
             let path = format!("/proc/sys/net/{key}");
-            fs::write(&path, value).map_err(LabError::io("set", &path))?;
+            if fs::exists(&path).unwrap_or(false) {
+                fs::write(&path, value).map_err(LabError::io("set", &path))?;
+            }
         }
         Ok(())
     })
@@ -43,11 +46,9 @@ pub(crate) fn make_switch(state: &State, segment: &Segment) -> Result<()> {
     batch.push_str("link set br0 up\n");
     let switch = state.network(&segment.name)?;
     ip_batch(&switch, &batch)?;
-    // A switch looks at frames; only a kernel with br_netfilter would hand them to the IP layer's hooks.
-    if fs::exists("/proc/sys/net/bridge").unwrap_or(false) {
-        let off = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"].map(|key| (key, "0"));
-        set_sysctls(&switch, &off)?;
-    }
+    // A switch looks at frames; br_netfilter would hand them to the IP layer's hooks.
+    let off = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"];
+    set_sysctls(&switch, &off.map(|key| (key.to_owned(), "0")))?;
     apply_rules(state, segment)
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn apply_rules(state: &State, segment: &Segment) -> Result<()> {
 pub(crate) fn connect(state: &State, member: &Member, router: bool) -> Result<()> {
     let process = state.network(&member.name)?.first.pid;
     let mut own = String::from("link set lo up\n");
+    let mut devices = Vec::new();
     for (index, name) in member.segments.iter().enumerate() {
         let segment = state.topology.segment(name.as_str())?;
         let device = if router { name.to_string() } else { format!("eth{index}") };
@@ -74,7 +76,9 @@ pub(crate) fn connect(state: &State, member: &Member, router: bool) -> Result<()
         for net in state.topology.addresses_on(&member.name, segment) {
             let _ = writeln!(own, "addr add {net} dev {device}{}", nodad(Family::of(net.addr())));
         }
-        let _ = writeln!(own, "link set {device} up");
+        let _ = writeln!(own, "link set dev {device} up");
+        // Nothing here is there twice, and a router forwards nothing while it waits for its link-local address.
+        devices.push((format!("ipv6/conf/{device}/accept_dad"), "0"));
         if index == 0 && !router {
             for family in [Family::V4, Family::V6] {
                 if let Some(gateway) = state.topology.gateway(segment, family) {
@@ -84,6 +88,7 @@ pub(crate) fn connect(state: &State, member: &Member, router: bool) -> Result<()
         }
     }
     let namespaces = state.network(&member.name)?;
+    set_sysctls(&namespaces, &devices)?;
     if router {
         let settings = [
             ("ipv4/ip_forward", "1"),
@@ -93,7 +98,7 @@ pub(crate) fn connect(state: &State, member: &Member, router: bool) -> Result<()
             ("ipv4/conf/all/send_redirects", "0"),
             ("ipv4/conf/default/send_redirects", "0"),
         ];
-        set_sysctls(&namespaces, &settings)?;
+        set_sysctls(&namespaces, &settings.map(|(key, value)| (key.to_owned(), value)))?;
         for (to, via) in state.topology.routes(member) {
             let _ = writeln!(own, "route add {to} via {via}");
         }
@@ -113,8 +118,8 @@ fn plug(state: &State, member: &Member, segment: &Segment, device: &str, process
     })?;
     let state_of_port = if state.faults.down.contains(port) { "down" } else { "up" };
     let batch = format!(
-        "link add {port} mtu {mtu} type veth peer name {device} mtu {mtu} address {mac} netns {process}\n\
-         link set {port} master br0 {state_of_port}\n"
+        "link add name {port} mtu {mtu} type veth peer name {device} mtu {mtu} address {mac} netns {process}\n\
+         link set dev {port} master br0 {state_of_port}\n"
     );
     ip_batch(&switch, &batch)
 }
@@ -124,7 +129,7 @@ pub(crate) fn apply_mtu(state: &State, segment: &Segment) -> Result<()> {
     let mtu = state.faults.mtu(segment);
     let mut switch = format!("link set br0 mtu {mtu}\n");
     for member in segment.hosts.iter().chain(&segment.routers) {
-        let _ = writeln!(switch, "link set {member} mtu {mtu}");
+        let _ = writeln!(switch, "link set dev {member} mtu {mtu}");
     }
     ip_batch(&state.network(&segment.name)?, &switch)?;
     for host in &segment.hosts {
@@ -133,7 +138,7 @@ pub(crate) fn apply_mtu(state: &State, segment: &Segment) -> Result<()> {
         ip_batch(&state.network(host)?, &format!("link set eth{index} mtu {mtu}\n"))?;
     }
     for router in &segment.routers {
-        ip_batch(&state.network(router)?, &format!("link set {} mtu {mtu}\n", segment.name))?;
+        ip_batch(&state.network(router)?, &format!("link set dev {} mtu {mtu}\n", segment.name))?;
     }
     Ok(())
 }
@@ -141,7 +146,7 @@ pub(crate) fn apply_mtu(state: &State, segment: &Segment) -> Result<()> {
 /// Plugs a host's cable in at the switch, or pulls it.
 pub(crate) fn set_port(state: &State, segment: &Segment, host: &NodeName, up: bool) -> Result<()> {
     let word = if up { "up" } else { "down" };
-    ip_batch(&state.network(&segment.name)?, &format!("link set {host} {word}\n"))
+    ip_batch(&state.network(&segment.name)?, &format!("link set dev {host} {word}\n"))
 }
 
 /// The same for the same place in the topology, so that neighbours of a host that is made anew know it still.

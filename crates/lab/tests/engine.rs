@@ -1,7 +1,8 @@
 //! Real Docker engines, one per host.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
 use hopsack_lab::{HostKind, IMAGE, Lab, Options, Topology, leftovers};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack-lab-probe");
 

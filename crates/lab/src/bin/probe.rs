@@ -8,8 +8,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["lab-host", config] => hopsack_lab::host::run(Path::new(config)),
+        ["lab-traffic", arguments @ ..] => hopsack_lab::traffic::run(arguments, &mut std::io::stdout()),
         _ => {
-            eprintln!("usage: hopsack-lab-probe lab-host CONFIG");
+            eprintln!("usage: hopsack-lab-probe lab-host CONFIG | lab-traffic TOOL ...");
             return ExitCode::from(2);
         }
     };
