@@ -9,7 +9,8 @@ use hopsack_types::numbers::{
 };
 use hopsack_types::path::PathKind;
 use hopsack_types::{Cidr, Family, Host, HostId};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What IPv6 must be able to pass (RFC 8200, section 5); a route's MTU below it would be refused.
 const SMALLEST_V6: u32 = 1280;
@@ -86,44 +87,27 @@ pub fn probe_addresses(own: &Host, peer: &Host) -> Option<(IpAddr, IpAddr)> {
 /// Adds the VXLAN device, its neighbours, and the tables of probes.
 pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
     add_vxlan(survey, state);
-    for family in &survey.families {
+    for family in survey.families.iter().copied() {
         for (mark, table) in [(PROBE_DIRECT_MARK, PROBE_DIRECT_TABLE), (PROBE_VXLAN_MARK, PROBE_VXLAN_TABLE)]
         {
-            let rule = MarkRule { family: *family, preference: PROBE_RULE_PREFERENCE, mark, table };
-            state.rules.insert(rule);
-            // A probe must not be answered over another path than its own.
-            add_probe_route(state, table, everything(*family), RouteTarget::Unreachable, None);
+            state.rules.insert(MarkRule { family, preference: PROBE_RULE_PREFERENCE, mark, table });
         }
         for peer in &survey.peers {
-            let Some(address) = peer.host.address(*family) else { continue };
-            let (destination, source) = (Cidr::host(address), survey.own.address(*family));
-            if let Some(target) = survey.direct(peer, *family) {
-                add_probe_route(state, PROBE_DIRECT_TABLE, destination, target, source);
-            }
-            if let Some(target) = survey.tunnel(peer, *family) {
-                add_probe_route(state, PROBE_VXLAN_TABLE, destination, target, source);
+            let Some(address) = peer.host.address(family) else { continue };
+            for (table, target) in [
+                (PROBE_DIRECT_TABLE, survey.direct(peer, family)),
+                (PROBE_VXLAN_TABLE, survey.tunnel(peer, family)),
+            ] {
+                // A probe must not be answered over another path than its own. No wider prefix may be refused here:
+                // the kernel looks up the outer packet of a tunnelled probe with the same mark.
+                let target = target.unwrap_or(RouteTarget::Unreachable);
+                let source = survey.own.address(family).filter(|_| target != RouteTarget::Unreachable);
+                // No MTU: probes are what finds it.
+                let route = Route { target, source, mtu: None };
+                state.routes.insert(RouteKey { table, destination: Cidr::host(address) }, route);
             }
         }
     }
-}
-
-fn everything(family: Family) -> Cidr {
-    let zero = match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    Cidr::around(zero, 0)
-}
-
-fn add_probe_route(
-    state: &mut HostState,
-    table: u32,
-    destination: Cidr,
-    target: RouteTarget,
-    source: Option<IpAddr>,
-) {
-    // No MTU: probes are what finds it.
-    state.routes.insert(RouteKey { table, destination }, Route { target, source, mtu: None });
 }
 
 fn add_vxlan(survey: &Survey<'_>, state: &mut HostState) {
@@ -136,6 +120,11 @@ fn add_vxlan(survey: &Survey<'_>, state: &mut HostState) {
         up: true,
     };
     state.links.insert(device.clone(), link);
+    // A device without an IPv4 address is held to strict reverse path filtering whatever its setting says
+    // (`no_addr` in the kernel's `__fib_validate_source`), so it has the host address too.
+    for address in survey.own_addresses().filter(IpAddr::is_ipv4) {
+        state.addresses.insert((device.clone(), IpNet::from(address)));
+    }
     for peer in &survey.peers {
         let mac = vtep_mac(peer.host.id);
         for family in &survey.families {

@@ -1,8 +1,6 @@
 //! The table as text: shown to people as a whole, and understood by the kernel.
 
-mod cluster;
-
-use cluster::{ALL, H1, H2, H3, seen_by, view};
+use crate::cluster::{ALL, H1, H2, H3, seen_by, view};
 use hopsack_nft::{Nft, render_table};
 use hopsack_plan::{Features, plan};
 use hopsack_types::firewall::Firewall;
@@ -10,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 
 #[test]
 fn the_table_of_a_small_cluster_is_as_it_was_reviewed() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/h1.nft");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plans/golden/h1.nft");
     let rendered = render_table(&plan(&view(), &ALL).firewall);
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, &rendered).unwrap();

@@ -1,5 +1,4 @@
 //! Views of a small cluster, for tests: h1 and h2 on one segment, h3 behind a router.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use hopsack_plan::view::{Attachment, Endpoint, NetworkView, Underlay};
 use hopsack_plan::{Features, View};

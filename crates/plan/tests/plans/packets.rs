@@ -1,0 +1,302 @@
+//! Plans at work: three hosts, a router and containers as network namespaces, real packets.
+//!
+//! h1 and h2 share a segment (192.0.2.0/24), h3 is behind the router (198.51.100.0/24). The router is also the world
+//! outside (203.0.113.1). Needs root, `ip`, `nft` and `ping`; says SKIP where they are not to be had.
+
+use crate::cluster::{ALL, DB, H1, H2, H3, WEB, endpoint, seen_by};
+use crate::namespaces::{Namespaces, can_run};
+use hopsack_plan::view::{Attachment, View};
+use hopsack_plan::{HostState, plan};
+use hopsack_types::{HostId, IfName, Isolation};
+use std::path::PathBuf;
+
+/// Which container is where: name, host, network, addresses.
+const CONTAINERS: [(&str, u8, HostId, bool, [&str; 2]); 5] = [
+    ("c1", 1, H1, true, ["10.32.4.1", "fd32:0:0:1::1"]),
+    ("c2", 2, H2, true, ["10.32.4.9", "fd32:0:0:1:1::9"]),
+    ("c3", 3, H3, true, ["10.32.4.17", "fd32:0:0:1:2::17"]),
+    ("d1", 4, H1, false, ["10.32.5.1", "fd32:0:0:2::1"]),
+    ("d3", 5, H3, false, ["10.32.5.17", "fd32:0:0:2:2::17"]),
+];
+const HOSTS: [(&str, HostId); 3] = [("h1", H1), ("h2", H2), ("h3", H3)];
+
+struct Lab {
+    net: Namespaces,
+}
+
+impl Lab {
+    /// Builds the hosts, and on each what its plan says.
+    fn new() -> Self {
+        let net = Namespaces::new(&["r", "h1", "h2", "h3", "c1", "c2", "c3", "d1", "d3"]);
+        net.sh(
+            "r",
+            "ip link add seg type bridge; ip link set seg up; ip addr add 192.0.2.254/24 dev seg
+            ip addr add 203.0.113.1/32 dev lo; ip addr add 2001:db8::1/128 dev lo; ip link set lo up
+            echo 1 > /proc/sys/net/ipv4/ip_forward",
+        );
+        for (host, own, port) in
+            [("h1", "192.0.2.1/24", "seg"), ("h2", "192.0.2.2/24", "seg"), ("h3", "198.51.100.3/24", "")]
+        {
+            net.pair(host, "eth0", "r", &format!("to-{host}"));
+            net.sh("r", &format!("ip link set to-{host} up"));
+            let gateway = if port.is_empty() { "198.51.100.254" } else { "192.0.2.254" };
+            let attach = if port.is_empty() {
+                "ip addr add 198.51.100.254/24 dev"
+            } else {
+                "ip link set master seg dev"
+            };
+            net.sh("r", &format!("{attach} to-{host}"));
+            net.sh(
+                host,
+                &format!(
+                    "ip addr add {own} dev eth0; ip link set eth0 up; ip link set lo up
+                ip route add default via {gateway}
+                echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter"
+                ),
+            );
+        }
+        let lab = Self { net };
+        for (_, host) in HOSTS {
+            lab.apply(host, &plan(&lab.view(host), &ALL));
+        }
+        lab
+    }
+
+    fn view(&self, me: HostId) -> View {
+        let mut view = seen_by(me);
+        let grant = |view: &mut View, network, prefix: &str, host| {
+            view.networks.get_mut(&network).unwrap().grants.insert(crate::cluster::cidr(prefix), host);
+        };
+        grant(&mut view, WEB, "fd32:0:0:1:1::/80", H2);
+        grant(&mut view, WEB, "fd32:0:0:1:2::/80", H3);
+        grant(&mut view, DB, "10.32.5.16/29", H3);
+        grant(&mut view, DB, "fd32:0:0:2::/80", H1);
+        grant(&mut view, DB, "fd32:0:0:2:2::/80", H3);
+        for (name, number, host, web, addresses) in CONTAINERS {
+            if host == me {
+                let (id, mut endpoint) = endpoint(number, if web { WEB } else { DB }, &addresses);
+                let path = PathBuf::from(self.net.name(name));
+                endpoint.attachment = Attachment::Namespace { path, interface: IfName::new("eth0").unwrap() };
+                view.endpoints.insert(id, endpoint);
+            }
+        }
+        view
+    }
+
+    fn apply(&self, host: HostId, state: &HostState) {
+        let name = HOSTS.iter().find(|(_, id)| *id == host).unwrap().0;
+        self.net.apply(name, state);
+    }
+
+    /// Whether an echo request from one namespace is answered.
+    fn pings(&self, from: &str, options: &str, to: &str) -> bool {
+        self.net.succeeds(from, &format!("ping -n -c 1 -W 1 {options} {to}"))
+    }
+
+    /// How many packets that match come into a namespace while `act` runs.
+    fn arriving(&self, at: &str, rule: &str, act: impl FnOnce()) -> u64 {
+        self.net.sh(
+            at,
+            &format!(
+                "nft 'table inet watch {{ chain seen {{ type filter hook prerouting priority -250
+            {rule} counter
+            }}; }}'"
+            ),
+        );
+        act();
+        let listing = self.net.output(at, "nft list table inet watch; nft delete table inet watch");
+        let count = listing.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        count.and_then(|count| count.parse().ok()).expect("a counter")
+    }
+}
+
+macro_rules! lab {
+    () => {
+        match can_run() {
+            Ok(()) => Lab::new(),
+            Err(why) => return eprintln!("SKIP {why}"),
+        }
+    };
+}
+
+#[test]
+fn containers_of_one_network_reach_each_other_and_those_of_others_do_not() {
+    let lab = lab!();
+    for (from, _, _, web, _) in CONTAINERS {
+        for (to, _, _, other, addresses) in CONTAINERS {
+            for address in addresses {
+                assert_eq!(lab.pings(from, "", address), web == other, "{from} to {to} {address}");
+            }
+        }
+    }
+    // Until both say that they are open.
+    for (name, host) in HOSTS {
+        let mut view = lab.view(host);
+        for network in view.networks.values_mut() {
+            network.network.isolation = Isolation::None;
+        }
+        lab.net.apply_firewall(name, &plan(&view, &ALL).firewall);
+    }
+    for address in ["10.32.5.1", "10.32.5.17", "fd32:0:0:2:2::17"] {
+        assert!(lab.pings("c1", "", address), "c1 to {address}");
+    }
+}
+
+#[test]
+fn hosts_and_containers_of_any_host_reach_each_other_by_host_addresses() {
+    let lab = lab!();
+    for (name, _) in HOSTS {
+        for number in 1..=3 {
+            for host in [format!("10.32.0.{number}"), format!("fd32::{number}")] {
+                assert!(lab.pings(name, "", &host), "{name} to {host}");
+                for container in ["c1", "d3"] {
+                    assert!(lab.pings(container, "", &host), "{container} to {host}");
+                }
+            }
+        }
+        for (to, _, _, _, addresses) in CONTAINERS {
+            for address in addresses {
+                assert!(lab.pings(name, "", address), "{name} to {to} {address}");
+            }
+        }
+    }
+}
+
+#[test]
+fn containers_reach_outside_and_members_as_the_host_and_nobody_outside_reaches_them() {
+    let lab = lab!();
+    let as_the_host = lab.arriving("r", "ip saddr 192.0.2.1 ip daddr 203.0.113.1", || {
+        assert!(lab.pings("c1", "", "203.0.113.1"));
+    });
+    assert_eq!(as_the_host, 1);
+    // A member's own address is outside too.
+    for (container, member) in [("c1", "192.0.2.2"), ("c1", "198.51.100.3"), ("c3", "192.0.2.1")] {
+        assert!(lab.pings(container, "", member), "{container} to {member}");
+    }
+    lab.net.sh("r", "ip route add 10.32.0.0/12 via 192.0.2.1");
+    let inside = lab.arriving("c1", "ip saddr 203.0.113.1", || {
+        assert!(!lab.pings("r", "-I 203.0.113.1", "10.32.4.1"));
+        assert!(!lab.pings("r", "", "10.32.4.1"));
+        assert!(!lab.pings("r", "", "10.32.0.1"), "a host address is reached from outside");
+    });
+    assert_eq!(inside, 0);
+    assert!(lab.pings("r", "", "192.0.2.1"), "a host as such is nobody's business but its own");
+}
+
+#[test]
+fn sources_of_ours_are_refused_where_they_do_not_belong() {
+    let lab = lab!();
+    // From the segment: a free address, a far host's container, this host's own container.
+    lab.net.sh("r", "ip route add 10.32.0.0/12 via 192.0.2.1");
+    for source in ["10.32.4.99", "10.32.4.17", "10.32.5.1"] {
+        lab.net.sh("r", &format!("ip addr add {source}/32 dev lo"));
+        let seen = lab.arriving("c1", &format!("ip saddr {source}"), || {
+            lab.pings("r", &format!("-I {source}"), "10.32.4.1");
+        });
+        assert_eq!(seen, 0, "{source} from the underlay");
+    }
+    // From a container: another's address, on the same host and elsewhere.
+    for source in ["10.32.4.9", "10.32.5.1", "10.32.0.2", "203.0.113.9"] {
+        lab.net.sh("c1", &format!("ip addr add {source}/32 dev lo; ip link set lo up"));
+        let seen = lab.arriving("c3", &format!("ip saddr {source}"), || {
+            lab.pings("c1", &format!("-I {source}"), "10.32.4.17");
+        });
+        assert_eq!(seen, 0, "{source} from a container");
+    }
+}
+
+#[test]
+fn tunnel_packets_of_strangers_and_with_wrong_insides_are_dropped() {
+    let lab = lab!();
+    let tunnel = |remote: &str, local: &str| {
+        format!("ip link add fake type vxlan id 4677000 dstport 4678 remote {remote} local {local} nolearning noudpcsum
+            ip link set fake up; ip route add 10.32.4.0/24 dev fake
+            ip neigh add 10.32.4.1 lladdr {} dev fake", hopsack_types::numbers::vtep_mac(H1))
+    };
+    // The router is no member, whatever it puts inside.
+    lab.net.sh("r", &tunnel("192.0.2.1", "192.0.2.254"));
+    lab.net.sh("r", "ip addr add 10.32.4.9/32 dev lo");
+    let arrived = lab.arriving("h1", "udp dport 4678", || {
+        let inside = lab.arriving("c1", "ip saddr 10.32.4.9", || {
+            lab.pings("r", "-I 10.32.4.9", "10.32.4.1");
+        });
+        assert_eq!(inside, 0, "a stranger's tunnel packet was unpacked");
+    });
+    assert_eq!(arrived, 0, "it is dropped before connection tracking");
+    let at_all = lab.net.output("h1", "nft list chain inet hopsack tunnel_in");
+    assert!(!at_all.contains("counter packets 0 "), "{at_all}");
+    // h3 is one, but h2's container is not its own. Right sources pass the same way.
+    lab.net.sh(
+        "h3",
+        "ip addr add 10.32.4.9/32 dev lo; ip addr add 10.32.4.18/32 dev lo
+        ip addr add fd32:0:0:1:1::9/128 dev lo; ip addr add fd32:0:0:1:2::18/128 dev lo",
+    );
+    for (source, passes) in [("10.32.4.9", 0), ("10.32.4.18", 1)] {
+        let seen = lab.arriving("c1", &format!("ip saddr {source}"), || {
+            lab.pings("h3", &format!("-I {source}"), "10.32.4.1");
+        });
+        assert_eq!(seen, passes, "{source} inside a tunnel packet of h3");
+    }
+    for (source, passes) in [("fd32:0:0:1:1::9", 0), ("fd32:0:0:1:2::18", 1)] {
+        let seen = lab.arriving("c1", &format!("ip6 saddr {source}"), || {
+            lab.pings("h3", &format!("-I {source}"), "fd32:0:0:1::1");
+        });
+        assert_eq!(seen, passes, "{source} inside a tunnel packet of h3");
+    }
+    // A container's tunnel packet would leave as its host's.
+    let sent = lab.arriving("h1", "udp dport 4678 ip saddr 192.0.2.2", || {
+        lab.net.sh("c2", &tunnel("192.0.2.1", "10.32.4.9"));
+        lab.pings("c2", "-I fake", "10.32.4.1");
+    });
+    assert_eq!(sent, 0);
+}
+
+#[test]
+fn probes_take_their_own_path_whatever_is_in_use() {
+    let lab = lab!();
+    let by = |host: &str, device: &str, id: u16, to: &str| {
+        lab.arriving(
+            host,
+            &format!("iifname {device} icmp type {{ echo-request, echo-reply }} icmp id {id}"),
+            || {
+                lab.pings("h1", &format!("-e {id} -I 10.32.0.1"), to);
+            },
+        )
+    };
+    for (to, host, id, device, other) in [
+        ("10.32.0.2", "h2", 0x4801, "eth0", "hopvxlan"),
+        ("10.32.0.2", "h2", 0x4802, "hopvxlan", "eth0"),
+        ("10.32.0.3", "h3", 0x4802, "hopvxlan", "eth0"),
+    ] {
+        for at in [host, "h1"] {
+            assert_eq!(by(at, device, id, to), 1, "{id:#x} to {to} at {at} over {device}");
+            assert_eq!(by(at, other, id, to), 0, "{id:#x} to {to} at {at} over {other}");
+        }
+    }
+    // Never over another path than their own.
+    assert!(!lab.pings("h1", "-e 18433 -I 10.32.0.1", "10.32.0.3"));
+    assert!(lab.pings("h1", "-e 18434 -I fd32::1", "fd32::3"));
+    // A segment that drops foreign sources is noticed.
+    lab.net.sh(
+        "r",
+        "nft 'table bridge guard { chain f { type filter hook forward priority 0
+        ether type ip ip saddr != { 192.0.2.0/24, 198.51.100.0/24 } drop
+        }; }'",
+    );
+    assert!(!lab.pings("h1", "-e 18433 -I 10.32.0.1", "10.32.0.2"));
+    assert!(lab.pings("h1", "-e 18434 -I 10.32.0.1", "10.32.0.2"));
+}
+
+#[test]
+fn large_packets_learn_the_tunnels_size_and_segments_are_clamped_to_it() {
+    let lab = lab!();
+    assert!(lab.pings("c1", "-s 1472 -M do", "10.32.4.9"), "full size over the segment");
+    let answer = lab.net.output("c1", "ping -n -c 1 -W 1 -s 1472 -M do 10.32.4.17 || true");
+    assert!(answer.contains("mtu = 1450") || answer.contains("mtu=1450"), "{answer}");
+    assert!(lab.pings("c1", "-s 1422 -M do", "10.32.4.17"));
+    assert!(lab.pings("c1", "-s 1402 -M do", "fd32:0:0:1:2::17"));
+    let clamped = lab.arriving("c3", "tcp flags syn tcp option maxseg size 1410", || {
+        lab.net.succeeds("c1", "timeout 1 bash -c '</dev/tcp/10.32.4.17/9'");
+    });
+    assert_eq!(clamped, 1);
+}
