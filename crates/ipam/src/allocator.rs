@@ -28,8 +28,9 @@ const MAX_RESTING: usize = 65_536;
 /// What adopting a ledger changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Adoption {
-    /// Whether this host's grants are others than before; then the book has a new record to write.
-    pub changed: bool,
+    /// What to write to the journal when this host's grants are others than before. Nothing has to wait for it, but
+    /// it must stand before the allocations that follow.
+    pub record: Option<Record>,
     /// Addresses in use that the ledger does not grant to this host, and that no removal explains. They stay in use;
     /// the caller must say so loudly.
     pub conflicts: Vec<(IpAddr, Handle)>,
@@ -124,7 +125,7 @@ impl Allocator {
     }
 
     /// The journal was lost: what it said of grants is void, what is in use stays.
-    pub(crate) fn lose_faith(&mut self) {
+    pub(crate) fn unfence(&mut self) {
         self.fenced = false;
         self.network = None;
     }
@@ -147,10 +148,10 @@ impl Allocator {
         if revision >= self.revision {
             self.revision = revision;
             let granted: BTreeSet<Cidr> = granted(ledger, me).collect();
-            adoption.changed = granted != self.granted;
-            if adoption.changed {
+            if granted != self.granted {
                 self.regrant(granted);
                 stale_shelves = true;
+                adoption.record = Some(self.grants_record());
             }
             adoption.conflicts = self.strays(ledger, me);
         }
@@ -168,6 +169,11 @@ impl Allocator {
             |address: IpAddr| self.is_granted(address) || grant_of(ledger, address) == Some(aside);
         let strays = self.in_use.iter().filter(|(address, _)| !explained(**address));
         strays.map(|(address, handle)| (*address, handle.clone())).collect()
+    }
+
+    fn grants_record(&self) -> Record {
+        let granted = self.granted.iter().copied().collect();
+        Record::Grants { network: self.id, revision: self.revision, granted }
     }
 
     /// Replays an adoption from the journal: grants only, since the network's definition is not in it.
@@ -443,8 +449,7 @@ impl Allocator {
     /// it that still cool down.
     pub(crate) fn snapshot(&self, now: Duration) -> Vec<Record> {
         let network = self.id;
-        let granted = self.granted.iter().copied().collect();
-        let mut records = vec![Record::Grants { network, revision: self.revision, granted }];
+        let mut records = vec![self.grants_record()];
         for family in Family::BOTH {
             for warm in self.shelf_ref(family).rest.warm(now, self.cool_down) {
                 let (address, handle) = (address(family, warm), Handle::nobody());
@@ -478,3 +483,6 @@ impl Allocator {
         shelf.rest.remove(number(address));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ impl Book {
         self.networks.entry(id).or_insert_with(|| {
             let mut allocator = Allocator::new(id, self.cool_down);
             if self.lost {
-                allocator.lose_faith();
+                allocator.unfence();
             }
             allocator
         })
@@ -86,7 +86,7 @@ impl Book {
             Record::Forget { network } => drop(self.networks.remove(network)),
             Record::Lost => {
                 self.lost = true;
-                self.networks.values_mut().for_each(Allocator::lose_faith);
+                self.networks.values_mut().for_each(Allocator::unfence);
             }
             Record::Fenced { network } => self.network_mut(*network).fence(),
         }
@@ -106,3 +106,6 @@ impl Book {
         records
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 
 use crate::block::{block_length, check_usable, never_given};
 use crate::error::IpamError;
+use crate::handle::Handle;
 use crate::ranges::{Ranges, address, bounds};
 use hopsack_types::resource::{Grant, Ledger, Wanted};
 use hopsack_types::{Cidr, Family, HostId, HostName, Network};
@@ -202,7 +203,7 @@ pub struct Holdings {
     /// Addresses set aside when the network was made.
     pub reserved: usize,
     /// Who holds addresses on this host, as far as known.
-    pub local: Vec<String>,
+    pub local: Vec<Handle>,
 }
 
 impl fmt::Display for Holdings {
@@ -306,7 +307,8 @@ fn rewrite(ledger: &mut Ledger, host: HostId, quarantined: bool, subnet: Cidr, h
     ledger.grants.extend(held.prefixes(subnet.family()).into_iter().map(|prefix| (prefix, grant)));
 }
 
-/// Where a host's search for a free block begins: a block boundary, by hash (FNV-1a) of host and network.
+/// Where a host's search for a free block begins: a block boundary, by the upper bits of a hash (FNV-1a: the lower ones
+/// mix too little) of host and network.
 fn start(subnet: Cidr, network: &Network, me: HostId) -> u128 {
     let bytes = me.as_bytes().iter().chain(network.id.as_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -315,7 +317,8 @@ fn start(subnet: Cidr, network: &Network, me: HostId) -> u128 {
     let length = block_length(subnet);
     let slots = 1_u128 << (length - subnet.length());
     let (first, _) = bounds(subnet);
-    first + ((u128::from(hash) % slots) << (subnet.family().bits() - length))
+    let slot = (u128::from(hash) * slots) >> u64::BITS;
+    first + (slot << (subnet.family().bits() - length))
 }
 
 /// The piece to claim next for `missing` addresses: a whole block, else the smallest piece that has enough, else the
@@ -333,3 +336,6 @@ fn pick(free: &Ranges, subnet: Cidr, start: u128, missing: u128, budget: u128) -
     let (at, bits) = whole.chain(sufficient).chain(largest).filter(fits).find_map(find)?;
     Some(Cidr::around(address(family, at), family.bits() - bits))
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,3 +175,6 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
     hasher.update(payload);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,17 +7,17 @@
 //! - no answer: does nothing. The swap may still be carried out, so what was lent stays lent, and is handed back again
 //!   with the next move.
 //!
-//! What must not live here: waiting, deadlines, and the decision to give up a request (see `want::verdict`).
+//! What must not live here: waiting, deadlines, and the decision to give up a request.
 
 use crate::allocator::Allocator;
 use crate::block::reserve_target;
 use crate::error::IpamError;
-use crate::grant::{Need, Place, acknowledge, claim, claim_address, locate, release};
+use crate::grant::{Names, Need, Place, acknowledge, claim, claim_address, locate, release};
 use crate::journal::Record;
-use crate::want::{asked, decline, want, withdraw};
+use crate::want::{self, Verdict, asked, decline, withdraw};
 use hopsack_types::resource::{Ledger, Wanted};
-use hopsack_types::{HostId, Network};
-use std::collections::BTreeMap;
+use hopsack_types::{Family, HostId, Network};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a host sees when it looks at one network.
@@ -94,6 +94,30 @@ pub fn next_move(
     Ok((next != *ledger).then(|| change(next)))
 }
 
+/// How a request stands, that the allocator could not serve: refused for a reason that this host knows, or as far as
+/// the ledger tells.
+pub fn verdict(situation: Situation<'_>, allocator: &Allocator, wanted: Wanted, names: &Names) -> Verdict {
+    let Situation { me, network, ledger, .. } = situation;
+    match (want::verdict(ledger, network, me, wanted, names), wanted) {
+        (Verdict::Held, Wanted::Address(address)) => match allocator.holder(address) {
+            Some(holder) => Verdict::Refused(IpamError::InUse { address, holder: holder.clone() }),
+            None => Verdict::Held,
+        },
+        (Verdict::Refused(IpamError::Exhausted { family, .. }), _)
+            if allocator.lent().any(|prefix| prefix.family() == family) =>
+        {
+            // What this host is handing back may still be its own when that is settled.
+            Verdict::Waiting(BTreeSet::from([me]))
+        }
+        (Verdict::Refused(IpamError::Exhausted { network, family, mut holdings }), _) => {
+            let here = allocator.in_use().filter(|(address, _)| Family::of(*address) == family);
+            holdings.local = here.map(|(_, handle)| handle.clone()).collect();
+            Verdict::Refused(IpamError::Exhausted { network, family, holdings })
+        }
+        (verdict, _) => verdict,
+    }
+}
+
 /// Hands back what is lent, and answers what others ask.
 fn give(now: Duration, situation: Situation<'_>, allocator: &mut Allocator) -> Result<Move, IpamError> {
     let Situation { me, network, ledger, .. } = situation;
@@ -146,12 +170,15 @@ fn take(now: Duration, situation: Situation<'_>, allocator: &Allocator) -> Ledge
 fn pursue(ledger: &Ledger, network: &Network, me: HostId, wanted: Wanted, count: u64) -> Option<Ledger> {
     match wanted {
         Wanted::Any(family) => {
-            claim(ledger, network, me, family, Need::Now(count)).or_else(|| want(ledger, me, wanted))
+            claim(ledger, network, me, family, Need::Now(count)).or_else(|| want::want(ledger, me, wanted))
         }
         Wanted::Address(address) => match locate(ledger, network, address) {
             Ok(Place::Free) => claim_address(ledger, network, me, address),
-            Ok(Place::Held(host)) if host != me => want(ledger, me, wanted),
+            Ok(Place::Held(host)) if host != me => want::want(ledger, me, wanted),
             _ => None,
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,3 +251,6 @@ pub fn next_host_address<'a>(
         None => Err(IpamError::HostAddressesFull { pool: pool.name.clone(), range }),
     }
 }
+
+#[cfg(test)]
+mod tests;

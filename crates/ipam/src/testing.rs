@@ -1,7 +1,8 @@
 //! Short ways for unit tests to make values.
 
 use crate::handle::Handle;
-use hopsack_types::{Cidr, HostId, Isolation, Network, NetworkId};
+use hopsack_types::resource::{Grant, Ledger};
+use hopsack_types::{Cidr, HostId, Isolation, Network, NetworkId, Revision};
 use std::net::IpAddr;
 
 pub fn cidr(text: &str) -> Cidr {
@@ -12,14 +13,16 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-#[expect(dead_code)]
 pub fn host(n: u8) -> HostId {
     HostId::from_bytes([n; 16])
 }
 
-#[expect(dead_code)]
 pub fn handle(n: usize) -> Handle {
     Handle::new("test", &n.to_string()).unwrap()
+}
+
+pub fn revision(index: u64) -> Revision {
+    Revision { epoch: 1, index }
 }
 
 pub fn network(subnets: &[&str], reserved: &[&str]) -> Network {
@@ -32,4 +35,13 @@ pub fn network(subnets: &[&str], reserved: &[&str]) -> Network {
         labels: Default::default(),
         docker: None,
     }
+}
+
+/// A ledger of what each host holds.
+pub fn ledger(grants: &[(u8, &[&str])]) -> Ledger {
+    let held = |(of, prefixes): &(u8, &[&str])| {
+        let grant = Grant { host: host(*of), quarantined: false };
+        prefixes.iter().map(|prefix| (cidr(prefix), grant)).collect::<Vec<_>>()
+    };
+    Ledger { grants: grants.iter().flat_map(held).collect(), wants: Vec::new() }
 }

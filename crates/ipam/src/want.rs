@@ -22,7 +22,13 @@ pub enum Verdict {
 }
 
 /// How `me` stands with a request. `Any` counts what is free and what others might give, not what `me` holds.
-pub fn verdict(ledger: &Ledger, network: &Network, me: HostId, wanted: Wanted, names: &Names) -> Verdict {
+pub(crate) fn verdict(
+    ledger: &Ledger,
+    network: &Network,
+    me: HostId,
+    wanted: Wanted,
+    names: &Names,
+) -> Verdict {
     let declined = |host: &HostId| {
         let mine = |want: &&Want| want.host == me && want.wanted == wanted;
         ledger.wants.iter().find(mine).is_some_and(|want| want.declined.contains(host))

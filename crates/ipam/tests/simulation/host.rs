@@ -2,8 +2,8 @@
 //! Containers live in `runtime`, which outlives the agent and its disk.
 
 use hopsack_ipam::grant::Names;
-use hopsack_ipam::steward::{Move, Situation, next_move};
-use hopsack_ipam::want::{Verdict, verdict};
+use hopsack_ipam::steward::{Move, Situation, next_move, verdict};
+use hopsack_ipam::want::Verdict;
 use hopsack_ipam::{Book, Handle, IpamError, Record, journal};
 use hopsack_types::resource::{Ledger, Wanted};
 use hopsack_types::{Family, HostId, Network, Revision};
@@ -99,6 +99,16 @@ pub struct Host {
     crashes: Crashes,
     hosts: usize,
     counter: u64,
+}
+
+const fn situation<'a>(
+    me: HostId,
+    network: &'a Network,
+    ledger: &'a Ledger,
+    hosts: usize,
+    waiting: &'a BTreeMap<Wanted, u64>,
+) -> Situation<'a> {
+    Situation { me, network, ledger, hosts, waiting }
 }
 
 fn revision(index: u64) -> Revision {
@@ -271,13 +281,7 @@ impl Host {
         for request in &agent.waiting {
             *waiting.entry(request.wanted).or_default() += 1;
         }
-        let situation = Situation {
-            me: self.id,
-            network: &self.network,
-            ledger: &ledger,
-            hosts: self.hosts,
-            waiting: &waiting,
-        };
+        let situation = situation(self.id, &self.network, &ledger, self.hosts, &waiting);
         let allocator = agent.book.network_mut(self.network.id);
         let Some(due) = next_move(now, situation, allocator).expect("offers can be lent") else {
             return Ok(Vec::new());
@@ -296,12 +300,13 @@ impl Host {
         for request in std::mem::take(&mut agent.waiting) {
             let Err(error) = self.try_start(now, request.wanted, &request.handle, rng)? else { continue };
             let agent = self.agent.as_mut().expect("alive");
-            let ledger = agent.ledger.as_ref().map(|(_, ledger)| ledger);
-            let standing =
-                ledger.map(|ledger| verdict(ledger, &self.network, self.id, request.wanted, &Names::new()));
-            let refusal = match (error, standing) {
-                (_, Some(Verdict::Refused(error))) => Some(Some(error)),
-                (error @ IpamError::InUse { .. }, _) => Some(Some(error)),
+            let ledger = agent.ledger.as_ref().map(|(_, ledger)| ledger.clone()).unwrap_or_default();
+            let waiting = BTreeMap::new();
+            let situation = situation(self.id, &self.network, &ledger, self.hosts, &waiting);
+            let allocator = agent.book.network_mut(self.network.id);
+            let refusal = match verdict(situation, allocator, request.wanted, &Names::new()) {
+                Verdict::Refused(refusal) if agent.ledger.is_some() => Some(Some(refusal)),
+                _ if matches!(error, IpamError::InUse { .. }) => Some(Some(error)),
                 _ if now.saturating_sub(request.since) > REQUEST_DEADLINE => Some(None),
                 _ => None,
             };
@@ -346,16 +351,12 @@ impl Host {
         let allocator = agent.book.network_mut(self.network.id);
         let adoption = allocator.adopt(&self.network, revision(index), &ledger, self.id);
         assert_eq!(adoption.conflicts, [], "the ledger takes addresses in use from {:?}", self.id);
-        let granted = allocator.granted().collect();
         // The copy of intent on disk may lag behind the journal, and the journal behind the copy.
         if rng.random_bool(0.7) {
             self.copy = Some((index, ledger));
         }
-        if adoption.changed {
-            let record = Record::Grants { network: self.network.id, revision: revision(index), granted };
-            return self.write(&[record], false, rng);
-        }
-        Ok(())
+        let records: Vec<Record> = adoption.record.into_iter().collect();
+        self.write(&records, false, rng)
     }
 
     /// Whether nothing is under way.

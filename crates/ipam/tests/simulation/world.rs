@@ -102,9 +102,12 @@ pub fn host_id(n: usize) -> HostId {
 pub fn network(subnets: &[&str], reserved: &[&str]) -> Network {
     Network {
         id: NetworkId::from_bytes([7; 16]),
-        name: "web".parse().unwrap(),
-        subnets: subnets.iter().map(|subnet| subnet.parse().unwrap()).collect(),
-        reserved: reserved.iter().map(|address| (address.parse().unwrap(), "gateway".to_owned())).collect(),
+        name: "web".parse().expect("well-formed"),
+        subnets: subnets.iter().map(|subnet| subnet.parse().expect("well-formed")).collect(),
+        reserved: reserved
+            .iter()
+            .map(|address| (address.parse().expect("well-formed"), "gateway".to_owned()))
+            .collect(),
         isolation: Isolation::Full,
         labels: Default::default(),
         docker: None,
