@@ -121,7 +121,8 @@ impl Program {
         command.args(arguments).envs(self.env.iter().map(|(k, v)| (k, v)));
         command.stdin(stdin).stdout(stdout).stderr(stderr);
         if let Some(lab) = &self.mark {
-            command.env(MARK, lab);
+            // The caller's choice of an engine would lead out of the lab.
+            command.env(MARK, lab).env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT");
         }
         let mut spawn = || command.spawn().map_err(LabError::io("run", self.line()));
         match &self.namespaces {

@@ -10,7 +10,6 @@ use crate::leftovers;
 use crate::namespace::{NETWORK, in_new};
 use crate::process::{ProcessId, marked};
 use crate::state::{RUN_FOLDER, State, WORK_FOLDER};
-use crate::supervisor::mounts::VAR_LIB;
 use crate::supervisor::{Config, LEAVE};
 use crate::topology::{HostKind, Member, NodeName, Topology};
 use crate::wiring;
@@ -198,6 +197,7 @@ impl Lab {
         self.reap();
         self.spawn(&member.name)?;
         let state = self.state().clone();
+        state.write()?;
         wiring::connect(&state, &member, false)?;
         let host = self.host(name)?;
         host.await_supervisor()?;
@@ -263,9 +263,8 @@ impl Lab {
     /// Starts the first process of a node in its new namespaces.
     fn spawn(&self, node: &NodeName) -> Result<()> {
         let state = self.state().clone();
-        let folder = state.folder(node);
+        let folder = state.make_folder(node.as_str())?;
         let is_host = state.topology.host(node.as_str()).is_ok();
-        fs::create_dir_all(folder.join(VAR_LIB)).map_err(LabError::io("make", folder.display()))?;
         let config = if is_host {
             Config::Host { name: node.to_string(), folder: folder.clone() }
         } else {
@@ -276,15 +275,11 @@ impl Lab {
         let first = identify(&child)?;
         lock(&self.children).push(child);
         self.state().nodes.insert(node.clone(), first);
-        if self.state().nodes.len() >= state.topology.hosts().len() {
-            self.state().write()?;
-        }
         Ok(())
     }
 
     fn spawn_keeper(&self, state: &State) -> Result<()> {
-        let folder = state.work_folder.join(".keeper");
-        fs::create_dir_all(&folder).map_err(LabError::io("make", folder.display()))?;
+        let folder = state.make_folder(".keeper")?;
         let config = Config::Keeper { lab: state.name.clone(), run_folder: state.run_folder.clone() };
         let child = start_first(state, &folder, &config, Stdio::piped())?;
         self.state().keeper = Some(identify(&child)?);
@@ -307,31 +302,20 @@ impl Lab {
         let state = self.state().clone();
         each(state.nodes.values(), ProcessId::end)?;
         // What was started outside of the hosts' process namespaces, or never recorded because the maker died.
-        let me = std::process::id().cast_signed();
         let strays = marked(|lab| lab == state.name).into_iter().map(|(id, _)| id);
-        for stray in strays.filter(|id| Some(*id) != state.keeper && id.pid != me) {
+        for stray in strays.filter(|id| Some(*id) != state.keeper) {
             stray.end()?;
         }
         self.reap();
         leftovers::remove_cgroups(&state)?;
         leftovers::remove_mounts(&state.work_folder)?;
-        match fs::remove_dir_all(&state.work_folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(LabError::io("remove", state.work_folder.display())(error)),
+        state.remove_files()?;
+        // The maker dismisses its keeper itself, and the keeper may be who does this.
+        let me = std::process::id().cast_signed();
+        match state.keeper {
+            Some(keeper) if !self.owned && lock(&self.keeper).is_none() && keeper.pid != me => keeper.end(),
+            _ => Ok(()),
         }
-        let file = State::file(&state.run_folder, &state.name);
-        match fs::remove_file(&file) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(LabError::io("remove", file.display())(error)),
-        }
-        // Other labs may be using them.
-        let _ = fs::remove_dir(&state.run_folder);
-        if let Some(parent) = state.work_folder.parent() {
-            let _ = fs::remove_dir(parent);
-        }
-        Ok(())
     }
 
     /// Takes note of children that have ended.

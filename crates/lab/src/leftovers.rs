@@ -44,8 +44,13 @@ fn leftovers_of(matches: impl Fn(&str) -> bool, run_folder: &Path, work_folder: 
     };
     let mounted = mounts().into_iter().filter(|mount| in_work_folder(mount).is_some());
     found.extend(mounted.map(|mount| format!("mount {}", mount.display())));
-    let labs = State::names(run_folder).into_iter().filter(|lab| matches(lab));
-    found.extend(labs.map(|lab| format!("file {}", State::file(run_folder, &lab).display())));
+    for entry in fs::read_dir(run_folder).into_iter().flatten().flatten() {
+        // LAB.json, or .LAB.json.SOMETHING while it is written.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.trim_start_matches('.').split('.').next().is_some_and(&matches) {
+            found.push(format!("file {}", entry.path().display()));
+        }
+    }
     let folders = fs::read_dir(work_folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let folders = folders.filter(|path| in_work_folder(path).is_some());
     found.extend(folders.map(|folder| format!("folder {}", folder.display())));

@@ -8,6 +8,7 @@ use crate::process::ProcessId;
 use crate::wait;
 use nix::sys::signal::Signal;
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -55,11 +56,21 @@ pub trait Inside {
         traffic_program(self.place(), arguments).patience(patience).output()
     }
 
-    /// Starts a traffic tool and waits until it says that it is ready (or has ended).
+    /// Starts a traffic tool that has nothing to get ready.
+    fn spawn_traffic(&self, arguments: &[&str]) -> Result<Running> {
+        Running::start(&traffic_program(self.place(), arguments), &self.place().folder)
+    }
+
+    /// Starts a traffic tool that listens and waits until it says that it is ready.
     fn start_traffic(&self, arguments: &[&str]) -> Result<Running> {
-        let mut running = Running::start(&traffic_program(self.place(), arguments), &self.place().folder)?;
+        let mut running = self.spawn_traffic(arguments)?;
         running.await_line("ready", READY)?;
         Ok(running)
+    }
+
+    /// Whether an address answers one ICMP echo request within a second; needs ping.
+    fn reaches(&self, address: IpAddr) -> Result<bool> {
+        Ok(self.exec(&["ping", "-n", "-c1", "-W1", &address.to_string()])?.success())
     }
 
     /// Starts a capture of what matches a pcap filter on a device ("any": on all); needs tcpdump.

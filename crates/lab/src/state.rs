@@ -4,6 +4,7 @@ use crate::error::{LabError, Result};
 use crate::faults::Faults;
 use crate::namespace::{HOST, NETWORK, Namespaces};
 use crate::process::ProcessId;
+use crate::supervisor::mounts::VAR_LIB;
 use crate::topology::{NodeName, Topology};
 use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
@@ -64,15 +65,50 @@ impl State {
     pub(crate) fn write(&self) -> Result<()> {
         let file = Self::file(&self.run_folder, &self.name);
         let about = || file.display().to_string();
-        fs::create_dir_all(&self.run_folder).map_err(LabError::io("make", self.run_folder.display()))?;
-        let mut new = tempfile::Builder::new()
-            .prefix(&format!(".{}.", self.name))
-            .tempfile_in(&self.run_folder)
-            .map_err(LabError::io("write", about()))?;
         let text =
             serde_json::to_vec_pretty(self).map_err(|source| LabError::Json { object: about(), source })?;
-        new.write_all(&text).map_err(LabError::io("write", about()))?;
-        new.persist(&file).map_err(|error| LabError::io("write", about())(error.error))?;
+        let write = || {
+            fs::create_dir_all(&self.run_folder)?;
+            let mut new =
+                tempfile::Builder::new().prefix(&draft_prefix(&self.name)).tempfile_in(&self.run_folder)?;
+            new.write_all(&text)?;
+            new.persist(&file)?;
+            Ok(())
+        };
+        beside_other_labs(write).map_err(LabError::io("write", about()))
+    }
+
+    /// Makes the folder of a node, and the folder in it that is a host's `/var/lib`.
+    pub(crate) fn make_folder(&self, node: &str) -> Result<PathBuf> {
+        let folder = self.work_folder.join(node);
+        beside_other_labs(|| fs::create_dir_all(folder.join(VAR_LIB)))
+            .map_err(LabError::io("make", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// Removes all files of the lab, and the folders that are for all labs if this was the last.
+    pub(crate) fn remove_files(&self) -> Result<()> {
+        let gone = |result: std::io::Result<()>, path: &Path| match result {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(LabError::io("remove", path.display())(error))
+            }
+            _ => Ok(()),
+        };
+        gone(fs::remove_dir_all(&self.work_folder), &self.work_folder)?;
+        for entry in fs::read_dir(&self.run_folder).into_iter().flatten().flatten() {
+            let draft = entry.file_name().to_string_lossy().starts_with(&draft_prefix(&self.name));
+            if draft {
+                gone(fs::remove_file(entry.path()), &entry.path())?;
+            }
+        }
+        // The state file is the last: what fails before can be tried again.
+        let file = Self::file(&self.run_folder, &self.name);
+        gone(fs::remove_file(&file), &file)?;
+        // These stay while other labs have anything in them.
+        let _ = fs::remove_dir(&self.run_folder);
+        if let Some(parent) = self.work_folder.parent() {
+            let _ = fs::remove_dir(parent);
+        }
         Ok(())
     }
 
@@ -136,6 +172,23 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// How a state file begins while it is written.
+fn draft_prefix(lab: &str) -> String {
+    format!(".{lab}.json.")
+}
+
+/// Does something that needs a folder of all labs, again if the last of the others takes the folder away meanwhile.
+fn beside_other_labs(mut work: impl FnMut() -> std::io::Result<()>) -> std::io::Result<()> {
+    const TRIES: u32 = 20;
+    for _ in 1..TRIES {
+        match work() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    work()
 }
 
 /// How the cgroups of a lab's hosts begin.

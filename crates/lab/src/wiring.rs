@@ -88,6 +88,10 @@ pub(crate) fn connect(state: &State, member: &Member, router: bool) -> Result<()
         }
     }
     let namespaces = state.network(&member.name)?;
+    if !router {
+        // As on a fresh machine, whatever this one has.
+        devices.push(("ipv4/ip_forward".to_owned(), "0"));
+    }
     set_sysctls(&namespaces, &devices)?;
     if router {
         let settings = [

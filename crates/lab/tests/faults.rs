@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
 use hopsack_lab::traffic::udp::{PingReport, UdpReport};
-use hopsack_lab::{HostKind, HostSpec, Inside, Lab, Options, SegmentSpec, Topology, require, wait};
+use hopsack_lab::{HostKind, HostSpec, Inside, Lab, Options, SegmentSpec, Topology, UdpFlow, require, wait};
 use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack-lab-probe");
@@ -13,8 +13,7 @@ fn demo() -> Lab {
 }
 
 fn reaches(lab: &Lab, from: &str, to: &str) -> bool {
-    let target = lab.host(to).unwrap().address().unwrap().to_string();
-    lab.host(from).unwrap().exec(&["ping", "-c1", "-W1", &target]).unwrap().success()
+    lab.host(from).unwrap().reaches(lab.host(to).unwrap().address().unwrap()).unwrap()
 }
 
 #[test]
@@ -52,13 +51,9 @@ fn a_pulled_cable_is_seen_as_no_carrier_and_put_back() {
 }
 
 fn numbered(lab: &Lab, from: &str, to: &str, count: u64) -> UdpReport {
-    let target = format!("{}:5000", lab.host(to).unwrap().address().unwrap());
-    let receiver =
-        lab.host(to).unwrap().start_traffic(&["udp-receive", "--bind", &target, "--quiet", "2"]).unwrap();
-    let count = count.to_string();
-    let sender = ["udp-send", "--to", &target, "--rate", "4000", "--count", &count];
-    lab.host(from).unwrap().traffic(&sender, PATIENCE).unwrap().checked().unwrap();
-    receiver.wait(PATIENCE).unwrap().checked().unwrap().report().unwrap()
+    let (from, to) = (lab.host(from).unwrap(), lab.host(to).unwrap());
+    let target = (to.address().unwrap(), 5000).into();
+    UdpFlow::start(&from, &to, target, 4000, count).unwrap().finish(PATIENCE).unwrap()
 }
 
 #[test]

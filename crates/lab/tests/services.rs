@@ -24,6 +24,8 @@ fn a_killed_service_runs_again_after_a_pause() {
     require!(Root);
     let (_lab, host) = one_host();
     let first = host.start("idle").unwrap();
+    wait::until("it to have spoken", Duration::from_secs(5), || host.log("idle") == "began as idle\n")
+        .unwrap();
     let killed = Instant::now();
     host.kill("idle", Signal::SIGKILL, Afterwards::Respawn).unwrap();
     let second = host.await_respawn("idle", first.starts).unwrap();

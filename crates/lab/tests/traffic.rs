@@ -1,11 +1,13 @@
 //! The traffic tools count right and say what they saw; captures, monitors and dumps show what happened.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
-use hopsack_lab::traffic::Sent;
 use hopsack_lab::traffic::raw::RawReport;
 use hopsack_lab::traffic::tcp::TcpReport;
-use hopsack_lab::traffic::udp::{PingReport, UdpReport};
-use hopsack_lab::{Host, HostKind, HostSpec, Inside, Lab, Options, SegmentSpec, Topology, require, wait};
+use hopsack_lab::traffic::udp::PingReport;
+use hopsack_lab::{
+    Amount, Host, HostKind, HostSpec, Inside, Lab, Options, SegmentSpec, TcpFlow, Topology, UdpFlow, require,
+    wait,
+};
 use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack-lab-probe");
@@ -28,12 +30,9 @@ fn pair() -> (Lab, Host, Host) {
 fn numbered_datagrams_are_all_counted_in_both_families() {
     require!(Root);
     let (_lab, h1, h2) = pair();
-    for at in ["10.77.1.2:5000", "[fd77::2]:5000"] {
-        let receiver = h2.start_traffic(&["udp-receive", "--bind", at]).unwrap();
-        let sender = ["udp-send", "--to", at, "--rate", "5000", "--count", "1000", "--size", "1000"];
-        let sent: Sent = h1.traffic(&sender, PATIENCE).unwrap().checked().unwrap().report().unwrap();
-        assert_eq!(sent, Sent { sent: 1000, refused: 0 });
-        let report: UdpReport = receiver.wait(PATIENCE).unwrap().checked().unwrap().report().unwrap();
+    for target in ["10.77.1.2:5000", "[fd77::2]:5000"] {
+        let flow = UdpFlow::start(&h1, &h2, target.parse().unwrap(), 5000, 1000).unwrap();
+        let report = flow.finish(PATIENCE).unwrap();
         assert_eq!((report.expected, report.received, report.lost), (1000, 1000, 0), "{report:?}");
         assert_eq!((report.duplicate, report.reordered, report.foreign), (0, 0, 0), "{report:?}");
     }
@@ -43,16 +42,17 @@ fn numbered_datagrams_are_all_counted_in_both_families() {
 fn streams_arrive_intact_and_are_confirmed() {
     require!(Root);
     let (_lab, h1, h2) = pair();
-    let at = "10.77.1.2:5001";
-    let receiver = h2.start_traffic(&["tcp-receive", "--bind", at, "--streams", "2"]).unwrap();
-    for how in [["--bytes", "10000001"], ["--seconds", "0.3"]] {
-        let sender = [&["tcp-send", "--to", at, "--rate", "400000000"][..], &how].concat();
-        let report: TcpReport = h1.traffic(&sender, PATIENCE).unwrap().checked().unwrap().report().unwrap();
-        assert!(report.intact && report.error.is_none() && report.bits_per_second > 0.0, "{report:?}");
-        assert!(how[0] != "--bytes" || report.bytes == 10_000_001, "{report:?}");
+    let target = "10.77.1.2:5001".parse().unwrap();
+    for amount in [Amount::Bytes(10_000_001), Amount::Seconds(0.2), Amount::Paced(0.5, 8_000_000)] {
+        let flow = TcpFlow::start(&h1, &h2, target, amount).unwrap();
+        let report = flow.finish(PATIENCE).unwrap();
+        assert!(report.intact && report.error.is_none() && report.bytes > 0, "{report:?}");
+        match amount {
+            Amount::Bytes(bytes) => assert_eq!(report.bytes, bytes),
+            Amount::Seconds(_) => {}
+            Amount::Paced(..) => assert!(report.bytes <= 600_000, "more than was asked for: {report:?}"),
+        }
     }
-    let output = receiver.wait(PATIENCE).unwrap().checked().unwrap();
-    assert_eq!(output.stdout.matches("\"intact\":true").count(), 2, "{}", output.stdout);
 }
 
 #[test]
