@@ -3,6 +3,7 @@
 
 use crate::Nft;
 use crate::difference::Transaction;
+use hopsack_lab::require;
 use hopsack_types::firewall::{Chain, ChainKind, Field, FieldKind, Firewall, Hook, HookPoint, Rule, Set};
 use hopsack_types::{Cidr, Family, IfName, Mac};
 use nix::sched::{CloneFlags, unshare};
@@ -13,20 +14,16 @@ use std::net::IpAddr;
 
 /// Runs a test on a thread in a fresh network namespace.
 fn in_namespace(test: impl FnOnce(&Nft) + Send) {
-    std::thread::scope(|scope| {
+    let result = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-                return eprintln!("SKIP needs root to make a network namespace: {error}");
-            }
-            match Nft::find() {
-                Ok(nft) => test(&nft),
-                Err(error) => eprintln!("SKIP {error}"),
-            }
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            test(&Nft::find().unwrap());
         });
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
+        thread.join()
     });
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 fn prefix(text: &str) -> Field {
@@ -56,6 +53,7 @@ fn small_firewall() -> Firewall {
 
 #[test]
 fn a_missing_table_reads_as_an_empty_firewall_and_removes_as_nothing() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         assert_eq!(nft.observe().unwrap(), Firewall::default());
         nft.remove().unwrap();
@@ -65,6 +63,7 @@ fn a_missing_table_reads_as_an_empty_firewall_and_removes_as_nothing() {
 
 #[test]
 fn what_was_applied_reads_back_the_same_and_needs_nothing_more() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         let desired = small_firewall();
         assert!(nft.apply(&Firewall::default(), &desired).unwrap() > 0);
@@ -87,6 +86,7 @@ fn a_changed_rule_refills_its_chain_only() {
 
 #[test]
 fn another_hook_replaces_the_table_and_is_applied() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         let (before, mut after) = (small_firewall(), small_firewall());
         after.chains.get_mut("forwarded").unwrap().hook.as_mut().unwrap().priority = -20;
@@ -98,6 +98,7 @@ fn another_hook_replaces_the_table_and_is_applied() {
 
 #[test]
 fn what_a_person_broke_by_hand_is_repaired() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         let desired = small_firewall();
         for broken_by in [
@@ -121,6 +122,7 @@ fn what_a_person_broke_by_hand_is_repaired() {
 
 #[test]
 fn a_refused_change_falls_back_to_the_whole_table() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         let desired = small_firewall();
         nft.apply(&Firewall::default(), &desired).unwrap();
@@ -135,6 +137,7 @@ fn a_refused_change_falls_back_to_the_whole_table() {
 
 #[test]
 fn a_rule_that_nft_does_not_understand_is_an_error_and_changes_nothing() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         let mut wrong = small_firewall();
         nft.apply(&Firewall::default(), &wrong).unwrap();
@@ -234,6 +237,7 @@ fn firewalls() -> impl Strategy<Value = Firewall> {
 
 #[test]
 fn any_firewall_is_made_into_any_other_by_its_smallest_change() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
         let result = TestRunner::new(config).run(&(firewalls(), firewalls()), |(first, second)| {

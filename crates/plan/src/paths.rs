@@ -3,6 +3,7 @@
 
 use crate::state::{HostState, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
 use crate::survey::{Peer, Survey};
+use crate::view::{Features, Underlay};
 use hopsack_types::numbers::{
     ALIAS_PREFIX, PROBE_DIRECT_MARK, PROBE_DIRECT_TABLE, PROBE_RULE_PREFERENCE, PROBE_VXLAN_MARK,
     PROBE_VXLAN_TABLE, ROUTED_VNI, VXLAN_PORT, vtep_mac,
@@ -43,8 +44,7 @@ impl Survey<'_> {
     /// Straight over the underlay: to a peer on the same segment, for packets of the underlay's own family.
     pub fn direct(&self, peer: &Peer<'_>, family: Family) -> Option<RouteTarget> {
         let underlay = self.underlay();
-        let near = underlay.on_link.contains(peer.host.underlay) && peer.host.underlay != underlay.address;
-        (near && family == self.outer_family())
+        (is_near(underlay, peer.host) && family == self.outer_family())
             .then(|| RouteTarget::Via { next_hop: peer.host.underlay, device: underlay.device.clone() })
     }
 
@@ -75,10 +75,26 @@ fn link_local(host: HostId) -> Ipv6Addr {
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
-/// The addresses that probes between two hosts go from and to: of the underlay's family if both have one, so that
-/// `direct` can be probed, else of one that both have.
-pub fn probe_addresses(own: &Host, peer: &Host) -> Option<(IpAddr, IpAddr)> {
-    let outer = Family::of(own.underlay);
+/// Whether `direct` could lead to a peer: it is on the same segment, and both have a host address of the underlay's
+/// family, between which that can be proven.
+pub fn may_be_direct(underlay: &Underlay, own: &Host, peer: &Host) -> bool {
+    let outer = Family::of(underlay.address);
+    is_near(underlay, peer) && own.address(outer).is_some() && peer.address(outer).is_some()
+}
+
+fn is_near(underlay: &Underlay, peer: &Host) -> bool {
+    underlay.on_link.contains(peer.underlay) && peer.underlay != underlay.address
+}
+
+/// Whether `vxlan` could lead to a peer: outer packets are of one family on both ends.
+pub fn may_be_tunnelled(underlay: &Underlay, features: &Features, peer: &Host) -> bool {
+    features.vxlan && Family::of(peer.underlay) == Family::of(underlay.address)
+}
+
+/// The addresses that probes to a peer go from and to: of the underlay's family if both hosts have one, so that
+/// `direct` is probed by what it would carry, else of a family that both have.
+pub fn probe_addresses(underlay: &Underlay, own: &Host, peer: &Host) -> Option<(IpAddr, IpAddr)> {
+    let outer = Family::of(underlay.address);
     [outer, Family::V4, Family::V6]
         .into_iter()
         .find_map(|family| Some((own.address(family)?, peer.address(family)?)))

@@ -1,6 +1,7 @@
 //! The table as text: shown to people as a whole, and understood by the kernel.
 
 use crate::cluster::{ALL, H1, H2, H3, seen_by, view};
+use hopsack_lab::require;
 use hopsack_nft::{Nft, render_table};
 use hopsack_plan::{Features, plan};
 use hopsack_types::firewall::Firewall;
@@ -24,13 +25,8 @@ fn the_table_of_a_small_cluster_is_as_it_was_reviewed() {
 fn in_namespace(test: impl FnOnce(&Nft) + Send) {
     let result = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-                return eprintln!("SKIP needs root to make a network namespace: {error}");
-            }
-            match Nft::find() {
-                Ok(nft) => test(&nft),
-                Err(error) => eprintln!("SKIP {error}"),
-            }
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            test(&Nft::find().unwrap());
         });
         thread.join()
     });
@@ -41,6 +37,7 @@ fn in_namespace(test: impl FnOnce(&Nft) + Send) {
 
 #[test]
 fn the_kernel_takes_the_table_of_every_host_and_gives_it_back() {
+    require!(Root, Nft);
     in_namespace(|nft| {
         let mut before = Firewall::default();
         let without_v6 = Features { ipv6: false, ..ALL };

@@ -13,20 +13,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// Whether this machine can run these tests, or why not.
-pub fn can_run() -> Result<(), String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err("needs root to make network namespaces".to_owned());
-    }
-    for program in ["ip", "nft", "ping"] {
-        let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-        if !found.is_ok_and(|output| output.status.success()) {
-            return Err(format!("needs {program}"));
-        }
-    }
-    Ok(())
-}
-
 /// Namespaces that go when this does.
 pub struct Namespaces {
     prefix: String,

@@ -1,6 +1,7 @@
 //! What a plan routes where, and what it promises whatever the view.
 
 use crate::cluster::{ALL, DB, H1, H2, H3, WEB, cidr, device, endpoint, ip, seen_by, view};
+use hopsack_plan::paths::{may_be_direct, may_be_tunnelled, probe_addresses};
 use hopsack_plan::state::{LinkKind, MAIN_TABLE, Route, RouteKey, RouteTarget};
 use hopsack_plan::view::{NetworkView, View};
 use hopsack_plan::{Features, HostState, plan};
@@ -73,6 +74,22 @@ fn v6_goes_direct_over_a_v6_underlay() {
     assert_eq!(main_route(&state, "fd32:0:0:2:1::/80").target, via("2001:db8::2", "eth0"));
     assert_eq!(main_route(&state, "10.32.4.8/29").target, via("10.32.0.2", "hopvxlan"));
     assert_eq!(main_route(&state, "10.32.4.8/29").mtu, Some(1430));
+}
+
+#[test]
+fn what_could_lead_to_a_peer_follows_segments_and_families() {
+    let mut view = view();
+    let (own, near, far) = (view.hosts[&H1].clone(), view.hosts[&H2].clone(), view.hosts[&H3].clone());
+    assert!(may_be_direct(&view.underlay, &own, &near) && !may_be_direct(&view.underlay, &own, &far));
+    assert!(may_be_tunnelled(&view.underlay, &ALL, &far));
+    assert!(!may_be_tunnelled(&view.underlay, &Features { vxlan: false, ..ALL }, &far));
+    assert_eq!(probe_addresses(&view.underlay, &own, &far), Some((ip("10.32.0.1"), ip("10.32.0.3"))));
+    view.underlay.address = ip("2001:db8::1");
+    assert_eq!(probe_addresses(&view.underlay, &own, &far), Some((ip("fd32::1"), ip("fd32::3"))));
+    assert!(!may_be_tunnelled(&view.underlay, &ALL, &far));
+    let only_v6 = hopsack_types::Host { addresses: vec![ip("fd32::2")], ..near };
+    view.underlay.address = ip("192.0.2.1");
+    assert!(!may_be_direct(&view.underlay, &own, &only_v6), "it could not be proven");
 }
 
 #[test]
