@@ -116,7 +116,7 @@ impl IpamDriver {
             (Some(_), Some(wanted)) if self.is_attached(wanted).await? => Ok(alone(wanted)),
             (Some(network), wanted) => {
                 // Docker names no container. A dynamic address is new each time; a given one is the same again.
-                let holder = wanted.map_or_else(String::new, |wanted| format!("docker --ip {wanted}"));
+                let holder = wanted.map_or_else(String::new, |wanted| format!("docker:{wanted}"));
                 let network = network.id;
                 let request = AllocateRequest { network, family: pool.family(), address: wanted, holder };
                 Ok(alone(self.api.allocate(request).await?))

@@ -50,14 +50,20 @@ pub struct FrontDoor {
 /// Opens the plugin socket at `socket`, where it replaces one that a killed agent left, and begins to mirror
 /// networks. The engine may come, go and come back at any time. Must be called inside a tokio runtime.
 pub fn serve(socket: &Path, engine: Arc<dyn Engine>, api: Arc<dyn Api>) -> Result<FrontDoor, DockerError> {
-    let (links, pools) = (Arc::new(Links::new()), Arc::new(PromisedPools::default()));
+    let (links, pools) = (Arc::new(Links::default()), Arc::new(PromisedPools::default()));
     let plugin = Arc::new(Plugin {
         network: NetworkDriver { api: api.clone(), pools: pools.clone(), links: links.clone() },
         ipam: IpamDriver { api: api.clone(), pools },
     });
     let listener = server::bind(socket)?;
     let (sender, status) = watch::channel(DockerStatus::default());
-    let calls = tokio::spawn(async move { axum::serve(listener, plugin::router(plugin)).await });
+    let calls = tokio::spawn({
+        let links = links.clone();
+        async move {
+            links.ready().await;
+            axum::serve(listener, plugin::router(plugin)).await
+        }
+    });
     let mirror = tokio::spawn(Mirror { api, engine, links, status: sender }.run());
     let tasks = [calls.abort_handle(), mirror.abort_handle()];
     Ok(FrontDoor { socket: socket.to_owned(), tasks, status })

@@ -39,6 +39,7 @@ impl Mirror {
     pub(crate) async fn run(self) {
         loop {
             let Err(error) = self.follow().await else { continue };
+            self.links.asked();
             self.report(state_of(&error), Vec::new());
             sleep_until(Instant::now() + RETRY).await;
         }
@@ -85,7 +86,8 @@ impl Mirror {
         // After the list: what is in the list was in intent before.
         let intent = networks.borrow_and_update().clone();
         let copies = |network: &EngineNetwork| Some((network.id.clone(), network.copy_of?));
-        self.links.complete(listed.iter().filter_map(copies));
+        self.links.extend(listed.iter().filter_map(copies));
+        self.links.asked();
         let plan = mirror_plan(&intent, &listed);
         let mut faults: Vec<String> = plan.faults.iter().map(ToString::to_string).collect();
         for action in plan.actions {

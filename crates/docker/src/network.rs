@@ -87,7 +87,7 @@ impl NetworkDriver {
         if subnets.len() != network.subnets.len() || !subnets.iter().all(|s| network.subnets.contains(s)) {
             return Err(DockerError::OtherSubnets { network: network.name.clone() });
         }
-        self.links.insert(docker, id);
+        self.links.extend([(docker.to_owned(), id)]);
         Ok(())
     }
 
@@ -104,37 +104,28 @@ impl NetworkDriver {
     /// somewhere; one that was declared in Hopsack stays. What stays, the mirror brings back.
     pub(crate) async fn delete_network(&self, request: wire::DeleteNetwork) -> Result<(), DockerError> {
         let docker = &request.network_id;
-        let made_here = self.api.networks().borrow().made_here(docker).map(|network| network.id);
-        let id = match made_here {
-            Some(id) => Some(id),
-            None => self.links.wait(docker).await,
+        let made_by_docker = {
+            let networks = self.api.networks();
+            let networks = networks.borrow();
+            let linked = || networks.networks.get(&self.links.get(docker)?);
+            networks.made_here(docker).or_else(linked).filter(|n| n.docker.is_some()).map(|n| n.id)
         };
         self.links.forget(docker);
-        let Some(id) = id else { return Ok(()) };
-        let made_by_docker =
-            self.api.networks().borrow().networks.get(&id).is_some_and(|network| network.docker.is_some());
-        if made_by_docker {
-            self.api.remove_network(id).await?;
+        match made_by_docker {
+            Some(id) => Ok(self.api.remove_network(id).await?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The network of an endpoint: by Docker's id, else by the address, which our IPAM driver gave out of it. An
     /// engine that starts its containers at boot does so before it can be asked for its list.
-    async fn network_of(&self, docker: &str, address: IpAddr) -> Result<Network, DockerError> {
-        let unknown = || DockerError::UnknownNetwork { docker: docker.to_owned() };
-        let known = {
-            let networks = self.api.networks();
-            let networks = networks.borrow();
-            let linked = || self.links.get(docker).and_then(|id| networks.networks.get(&id));
-            let by_address = || networks.networks.values().find(|n| n.subnet_of(address).is_some());
-            networks.made_here(docker).or_else(linked).or_else(by_address).cloned()
-        };
-        if let Some(network) = known {
-            return Ok(network);
-        }
-        let id = self.links.wait(docker).await.ok_or_else(unknown)?;
-        self.api.networks().borrow().networks.get(&id).cloned().ok_or_else(unknown)
+    fn network_of(&self, docker: &str, address: IpAddr) -> Result<Network, DockerError> {
+        let networks = self.api.networks();
+        let networks = networks.borrow();
+        let linked = || networks.networks.get(&self.links.get(docker)?);
+        let by_address = || networks.networks.values().find(|n| n.subnet_of(address).is_some());
+        let known = networks.made_here(docker).or_else(linked).or_else(by_address);
+        known.cloned().ok_or_else(|| DockerError::UnknownNetwork { docker: docker.to_owned() })
     }
 
     /// Makes an endpoint out of the addresses that were requested before.
@@ -154,7 +145,7 @@ impl NetworkDriver {
             "" => None,
             text => Some(text.parse::<Mac>().map_err(|error: AddressError| DockerError::Subnet(error))?),
         };
-        let network = self.network_of(&request.network_id, first).await?;
+        let network = self.network_of(&request.network_id, first)?;
         let endpoint = match self.existing(id, &network, &addresses).await? {
             Some(endpoint) => endpoint,
             None => {

@@ -1,0 +1,193 @@
+//! Laws of the mirror's plan, over any intent and any list of an engine.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use hopsack_api::Networks;
+use hopsack_docker::{Action, EngineNetwork, MirrorFault, mirror_plan};
+use hopsack_types::resource::DockerOrigin;
+use hopsack_types::{HostId, Isolation, Labels, Network, NetworkId, NetworkName};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const ME: HostId = HostId::from_bytes([1; 16]);
+const OTHER: HostId = HostId::from_bytes([2; 16]);
+
+fn id(n: u8) -> NetworkId {
+    NetworkId::from_bytes([n; 16])
+}
+
+fn network(n: u8, docker: Option<DockerOrigin>) -> Network {
+    Network {
+        id: id(n),
+        name: NetworkName::new(format!("n{n}")).unwrap(),
+        subnets: vec![format!("10.{n}.0.0/24").parse().unwrap()],
+        reserved: BTreeMap::new(),
+        isolation: Isolation::Full,
+        labels: Labels::new(),
+        docker,
+    }
+}
+
+fn made_on(host: HostId, docker: &str, named: bool) -> Option<DockerOrigin> {
+    Some(DockerOrigin { host, network: docker.to_owned(), named })
+}
+
+fn intent(networks: impl IntoIterator<Item = Network>) -> Networks {
+    Networks { me: Some(ME), networks: networks.into_iter().map(|network| (network.id, network)).collect() }
+}
+
+fn listed(docker: &str, name: &str, driver: &str, copy_of: Option<NetworkId>) -> EngineNetwork {
+    let (docker, name, driver) = (docker.to_owned(), name.to_owned(), driver.to_owned());
+    EngineNetwork { id: docker, name, driver, copy_of, labels: Labels::new() }
+}
+
+fn removed(actions: &[Action]) -> Vec<&str> {
+    let ids = actions.iter().filter_map(|action| match action {
+        Action::Remove { docker, .. } => Some(docker.as_str()),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_network_from_elsewhere_is_copied_once_it_has_its_name() {
+    let from = |origin| mirror_plan(&intent([network(3, origin)]), &[]).actions;
+    assert_eq!(from(None), [Action::Copy(id(3))], "declared in Hopsack");
+    assert_eq!(from(made_on(OTHER, "d", true)), [Action::Copy(id(3))]);
+    assert_eq!(from(made_on(OTHER, "d", false)), []);
+    assert_eq!(from(made_on(ME, "d", false)), [], "Docker is just making it here");
+    assert_eq!(from(made_on(ME, "d", true)), [Action::Copy(id(3))], "removed here while in use elsewhere");
+}
+
+#[test]
+fn a_network_made_here_gets_the_engines_name_and_labels() {
+    let mut here = listed("d", "web", "hopsack", None);
+    here.labels.insert("com.docker.compose.network".to_owned(), "web".to_owned());
+    let plan = mirror_plan(&intent([network(3, made_on(ME, "d", false))]), &[here.clone()]);
+    let [Action::Name(request)] = plan.actions.as_slice() else { panic!("{plan:?}") };
+    assert_eq!((request.network, request.name.as_str(), &request.labels), (id(3), "web", &here.labels));
+    let named = mirror_plan(&intent([network(3, made_on(ME, "d", true))]), &[here]);
+    assert!(named.actions.is_empty());
+}
+
+#[test]
+fn a_name_that_only_docker_allows_is_a_fault() {
+    let here = listed("d", "my web", "hopsack", None);
+    let plan = mirror_plan(&intent([network(3, made_on(ME, "d", false))]), &[here]);
+    assert!(plan.actions.is_empty());
+    assert!(matches!(&plan.faults[..], [MirrorFault::BadName { name, .. }] if name == "my web"));
+}
+
+#[test]
+fn a_name_in_use_is_reported_and_left_alone() {
+    let plan = mirror_plan(&intent([network(3, None)]), &[listed("b", "n3", "bridge", None)]);
+    assert!(plan.actions.is_empty());
+    assert!(plan.faults[0].to_string().contains("bridge network n3"), "{}", plan.faults[0]);
+}
+
+#[test]
+fn a_network_whose_intent_is_gone_is_removed_before_its_name_is_used_again() {
+    let old = listed("d", "n3", "hopsack", Some(id(9)));
+    let first = mirror_plan(&intent([network(3, None)]), std::slice::from_ref(&old));
+    assert_eq!(removed(&first.actions), ["d"]);
+    assert_eq!(first.actions.len(), 1);
+    assert!(first.faults.is_empty());
+    assert_eq!(mirror_plan(&intent([network(3, None)]), &[]).actions, [Action::Copy(id(3))]);
+}
+
+#[test]
+fn the_users_own_network_is_kept_rather_than_a_copy_of_it() {
+    let list = [listed("a", "n3", "hopsack", Some(id(3))), listed("z", "n3", "hopsack", None)];
+    let plan = mirror_plan(&intent([network(3, made_on(ME, "z", true))]), &list);
+    assert_eq!(removed(&plan.actions), ["a"]);
+}
+
+fn any_intent() -> impl Strategy<Value = Networks> {
+    let origin = prop_oneof![
+        Just(None),
+        (any::<bool>(), any::<bool>(), 0..4u8).prop_map(|(me, named, docker)| {
+            made_on(if me { ME } else { OTHER }, &format!("d{docker}"), named)
+        }),
+    ];
+    let networks = proptest::collection::btree_map(0..6u8, origin, 0..6);
+    networks.prop_map(|networks| intent(networks.into_iter().map(|(n, origin)| network(n, origin))))
+}
+
+fn any_engine() -> impl Strategy<Value = Vec<EngineNetwork>> {
+    let one = (0..8u8, 0..6u8, any::<bool>(), proptest::option::of(0..8u8));
+    proptest::collection::vec(one, 0..8).prop_map(|all| {
+        let mut ids = BTreeSet::new();
+        let networks = all.into_iter().map(|(docker, name, ours, copy)| {
+            let driver = if ours { "hopsack" } else { "bridge" };
+            let copy = copy.map(id).filter(|_| ours);
+            listed(&format!("d{docker}"), &format!("n{name}"), driver, copy)
+        });
+        networks.filter(|network| ids.insert(network.id.clone())).collect()
+    })
+}
+
+/// What an engine and intent are after a plan was done.
+fn perform(plan: &[Action], intent: &mut Networks, engine: &mut Vec<EngineNetwork>) {
+    for action in plan {
+        match action {
+            Action::Remove { docker, .. } => engine.retain(|network| network.id != *docker),
+            Action::Name(request) => {
+                let taken =
+                    intent.networks.values().any(|n| n.name == request.name && n.id != request.network);
+                let network = intent.networks.get_mut(&request.network).unwrap();
+                if !taken {
+                    network.name = request.name.clone();
+                    network.docker.as_mut().unwrap().named = true;
+                }
+            }
+            Action::Copy(id) => {
+                let name = &intent.networks[id].name;
+                engine.push(listed(&format!("new-{id}"), name.as_str(), "hopsack", Some(*id)));
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_touched_that_is_not_ours(intent in any_intent(), engine in any_engine()) {
+        let plan = mirror_plan(&intent, &engine);
+        let others: BTreeSet<&str> =
+            engine.iter().filter(|n| n.driver != "hopsack").map(|n| n.id.as_str()).collect();
+        prop_assert!(removed(&plan.actions).iter().all(|docker| !others.contains(docker)));
+    }
+
+    #[test]
+    fn a_host_in_no_cluster_changes_nothing(mut intent in any_intent(), engine in any_engine()) {
+        intent.me = None;
+        prop_assert_eq!(mirror_plan(&intent, &engine), Default::default());
+    }
+
+    #[test]
+    fn a_few_rounds_end_with_every_named_network_there_once_or_a_fault(
+        mut intent in any_intent(),
+        mut engine in any_engine(),
+    ) {
+        for _ in 0..4 {
+            let plan = mirror_plan(&intent, &engine);
+            perform(&plan.actions, &mut intent, &mut engine);
+        }
+        let last = mirror_plan(&intent, &engine);
+        // What is left is a name that another network of the cluster has: the agent refuses it each time.
+        prop_assert!(last.actions.iter().all(|action| matches!(action, Action::Name(_))), "{last:?}");
+        for network in intent.networks.values() {
+            let named = network.docker.as_ref().is_none_or(|origin| origin.named);
+            let stands_for = |n: &&EngineNetwork| {
+                n.driver == "hopsack"
+                    && (n.copy_of == Some(network.id)
+                        || n.copy_of.is_none() && intent.made_here(&n.id).is_some_and(|made| made.id == network.id))
+            };
+            let there = engine.iter().filter(stands_for).count();
+            let fault = last.faults.iter().any(
+                |fault| matches!(fault, MirrorFault::NameTaken { name, .. } if *name == network.name),
+            );
+            prop_assert!(there <= 1);
+            prop_assert!(!named || there == 1 || fault, "{network:?} in {engine:?}");
+        }
+    }
+}
