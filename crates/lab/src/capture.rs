@@ -55,7 +55,8 @@ pub(crate) fn start(place: &Place, device: &str, filter: &str) -> Result<Capture
 }
 
 impl Lab {
-    /// Starts a capture, as [`Inside::capture`] does, in a switch (by its segment's name; a port is named as its host) or a router.
+    /// Starts a capture, as [`Inside::capture`] does, in a switch (by its segment's name; a port is named as its
+    /// host) or a router.
     pub fn capture_in_network(&self, node: &str, device: &str, filter: &str) -> Result<Capture> {
         let state = self.state().clone();
         let node = NodeName::new(node)?;

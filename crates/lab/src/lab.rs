@@ -209,12 +209,11 @@ impl Lab {
 
     /// Takes the lab down, whoever made it, and checks that nothing is left of it.
     pub fn down(mut self) -> Result<()> {
+        self.tear_down()?;
         self.owned = false;
-        let result = self.tear_down();
-        if result.is_ok() {
-            self.dismiss_keeper();
-        }
-        result
+        self.dismiss_keeper();
+        let left = leftovers::of_lab(&self.state());
+        if left.is_empty() { Ok(()) } else { Err(LabError::Leftovers(left)) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -335,7 +334,7 @@ impl Drop for Lab {
         match self.tear_down() {
             Ok(()) => self.dismiss_keeper(),
             // The keeper, at the end of its pipe, tries once more.
-            Err(error) => tracing::error!(lab = self.name(), "the lab does not go down: {}", error.chain()),
+            Err(error) => eprintln!("lab {} does not go down: {}", self.name(), error.chain()),
         }
     }
 }

@@ -21,6 +21,12 @@ pub fn leftovers(prefix: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// What is left of one lab.
+pub(crate) fn of_lab(state: &State) -> Vec<String> {
+    let work_folder = state.work_folder.parent().unwrap_or(&state.work_folder);
+    leftovers_of(|lab| lab == state.name, &state.run_folder, work_folder)
+}
+
 /// Processes, cgroups, mounts and files of labs whose names match.
 fn leftovers_of(matches: impl Fn(&str) -> bool, run_folder: &Path, work_folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
