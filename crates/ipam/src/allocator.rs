@@ -25,6 +25,9 @@ pub const COOL_DOWN: Duration = Duration::from_secs(60);
 /// ones for ever, remember every address that it ever gave.
 const MAX_RESTING: usize = 65_536;
 
+/// Released addresses of a family that a snapshot remembers: a cool-down need not outlive a restart at any price.
+const MAX_REMEMBERED: usize = 4096;
+
 /// What adopting a ledger changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Adoption {
@@ -352,7 +355,7 @@ impl Allocator {
     }
 
     /// Puts a free address to rest, if this host may give it again at all.
-    fn shelve(&mut self, now: Duration, free: IpAddr) {
+    pub(crate) fn shelve(&mut self, now: Duration, free: IpAddr) {
         let usable = self.network.as_ref().is_none_or(|network| check_usable(network, free).is_ok());
         if usable && self.is_granted(free) && !self.is_lent(free) {
             self.shelf(Family::of(free)).rest.push(number(free), now);
@@ -445,17 +448,15 @@ impl Allocator {
         }
     }
 
-    /// The records that lead to this book: a part of the journal's snapshot. Of released addresses only those are in
-    /// it that still cool down.
+    /// The records that lead to this book: a part of the journal's snapshot.
     pub(crate) fn snapshot(&self, now: Duration) -> Vec<Record> {
         let network = self.id;
         let mut records = vec![self.grants_record()];
         for family in Family::BOTH {
-            for warm in self.shelf_ref(family).rest.warm(now, self.cool_down) {
-                let (address, handle) = (address(family, warm), Handle::nobody());
-                records.push(Record::Allocate { network, address, handle: handle.clone() });
-                records.push(Record::Release { network, address, handle });
-            }
+            let rest = &self.shelf_ref(family).rest;
+            let forgotten = rest.len().saturating_sub(MAX_REMEMBERED);
+            let warm = rest.warm(now, self.cool_down, forgotten);
+            records.extend(warm.map(|number| Record::Rest { network, address: address(family, number) }));
         }
         let in_use = self.in_use.iter();
         records.extend(in_use.map(|(address, handle)| Record::Allocate {

@@ -89,11 +89,12 @@ impl Book {
                 self.networks.values_mut().for_each(Allocator::unfence);
             }
             Record::Fenced { network } => self.network_mut(*network).fence(),
+            Record::Rest { network, address } => self.network_mut(*network).shelve(now, *address),
         }
     }
 
     /// The fewest records that lead to this book: what a journal is replaced by when it has grown too long. Of
-    /// released addresses only those are in it that still cool down.
+    /// released addresses only the last few thousand are in it, and only if they still cool down.
     pub fn snapshot(&self, now: Duration) -> Vec<Record> {
         let mut records = vec![Record::Boot { incarnation: self.incarnation }];
         records.extend(self.lost.then_some(Record::Lost));

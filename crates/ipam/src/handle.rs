@@ -22,11 +22,6 @@ impl Handle {
         format!("{kind}:{id}").parse()
     }
 
-    /// Nobody any more: who held an address that a snapshot knows only as released.
-    pub(crate) fn nobody() -> Self {
-        Self("nobody:released".into())
-    }
-
     /// The front door that made it.
     pub fn kind(&self) -> &str {
         self.0.split_once(':').map_or(&*self.0, |(kind, _)| kind)

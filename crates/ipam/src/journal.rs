@@ -84,6 +84,13 @@ pub enum Record {
         /// The network.
         network: NetworkId,
     },
+    /// A free address was released lately and cools down; only snapshots have it.
+    Rest {
+        /// The network.
+        network: NetworkId,
+        /// The address.
+        address: IpAddr,
+    },
 }
 
 /// The end of a journal that could not be read.

@@ -69,9 +69,14 @@ impl Rest {
         self.cool(now, cool_down).count()
     }
 
-    /// Those that have not, oldest first.
-    pub(crate) fn warm(&self, now: Duration, cool_down: Duration) -> impl Iterator<Item = u128> + '_ {
+    /// Those that have not, oldest first, without the `skip` oldest of all.
+    pub(crate) fn warm(
+        &self,
+        now: Duration,
+        cool_down: Duration,
+        skip: usize,
+    ) -> impl Iterator<Item = u128> + '_ {
         let cool = move |since: Duration| now.saturating_sub(since) >= cool_down;
-        self.queue.values().skip_while(move |(_, since)| cool(*since)).map(|(number, _)| *number)
+        self.queue.values().skip(skip).skip_while(move |(_, since)| cool(*since)).map(|(number, _)| *number)
     }
 }

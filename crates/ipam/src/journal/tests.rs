@@ -18,6 +18,7 @@ fn history() -> Vec<Record> {
         Record::Release { network, address: ip("10.32.0.9"), handle: handle(1) },
         Record::Lend { network, prefix: cidr("10.32.0.12/30") },
         Record::Unlend { network, prefix: cidr("10.32.0.12/30") },
+        Record::Rest { network, address: ip("fd00::9") },
         Record::Forget { network },
     ]
 }
