@@ -70,6 +70,11 @@ impl Liveness {
         self.up && self.losses > 0
     }
 
+    /// Whether nothing has been answered or lost yet.
+    pub const fn is_untried(&self) -> bool {
+        self.last_answer.is_none() && self.losses == 0
+    }
+
     /// When the last answer came, since the epoch of the caller's clock.
     pub const fn last_answer(&self) -> Option<Duration> {
         self.last_answer

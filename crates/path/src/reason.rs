@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Reason {
     /// `direct`: probes pass, and the peer sees the same.
     DirectProven,
+    /// `vxlan`: no probe has come back or been lost yet.
+    JustStarted,
     /// `vxlan`: the peer is on another segment.
     OtherSegment,
     /// `vxlan`: `direct` has too few answers yet.
@@ -30,6 +32,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DirectProven => f.write_str("packets pass both ways without a tunnel"),
+            Self::JustStarted => f.write_str("the first probes are under way"),
             Self::OtherSegment => f.write_str("the peer is on another segment"),
             Self::DirectUnproven { answers } => {
                 write!(f, "direct is being tried: {answers} answers in a row")

@@ -217,6 +217,7 @@ impl Peer {
         let direct = self.links.get(&PathKind::Direct);
         match self.chosen {
             None => Reason::NoVxlan,
+            Some(_) if self.links.values().all(|link| link.liveness.is_untried()) => Reason::JustStarted,
             Some(PathKind::Direct) if up(PathKind::Direct) => Reason::DirectProven,
             Some(PathKind::Direct) => Reason::PeerSilent,
             Some(PathKind::Vxlan) if !up(PathKind::Vxlan) && !up(PathKind::Direct) => {

@@ -99,6 +99,7 @@ const fn seconds(seconds: u64) -> Duration {
 fn vxlan_is_used_from_the_first_moment() {
     let world = World::on_a_segment();
     assert_eq!(world.choice(), Some((Vxlan, 1450)));
+    assert_eq!(world.reason(), Reason::JustStarted);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 //! h1 and h2 share a segment (192.0.2.0/24), h3 is behind the router (198.51.100.0/24). The router is also the world
 //! outside (203.0.113.1). Needs root, `ip`, `nft` and `ping`; says SKIP where they are not to be had.
 
-use crate::cluster::{ALL, DB, H1, H2, H3, WEB, endpoint, seen_by};
+use crate::cluster::{ALL, DB, H1, H2, H3, WEB, endpoint, ip, seen_by};
 use crate::namespaces::Namespaces;
 use hopsack_lab::require;
 use hopsack_plan::view::{Attachment, View};
 use hopsack_plan::{HostState, plan};
-use hopsack_types::{HostId, IfName, Isolation};
+use hopsack_types::path::PathKind;
+use hopsack_types::{Cidr, HostId, IfName, Isolation};
 use std::path::PathBuf;
 
 /// Which container is where: name, host, network, addresses.
@@ -21,47 +22,69 @@ const CONTAINERS: [(&str, u8, HostId, bool, [&str; 2]); 5] = [
 ];
 const HOSTS: [(&str, HostId); 3] = [("h1", H1), ("h2", H2), ("h3", H3)];
 
+/// An underlay: the router's addresses, and the hosts'.
+#[derive(Clone, Copy)]
+struct Addresses {
+    near_gateway: &'static str,
+    far_gateway: &'static str,
+    length: u8,
+    hosts: [&'static str; 3],
+}
+
+const V4: Addresses = Addresses {
+    near_gateway: "192.0.2.254",
+    far_gateway: "198.51.100.254",
+    length: 24,
+    hosts: ["192.0.2.1", "192.0.2.2", "198.51.100.3"],
+};
+const V6: Addresses = Addresses {
+    near_gateway: "2001:db8:1::fe",
+    far_gateway: "2001:db8:2::fe",
+    length: 64,
+    hosts: ["2001:db8:1::1", "2001:db8:1::2", "2001:db8:2::3"],
+};
+
 struct Lab {
     net: Namespaces,
+    underlay: Addresses,
 }
 
 impl Lab {
     /// Builds the hosts, and on each what its plan says. All check sources strictly, as some distributions do.
     fn new() -> Self {
-        Self::with_source_checks(1)
+        Self::on(V4, 1)
     }
 
-    /// The same with another `rp_filter` for all devices.
-    fn with_source_checks(rp_filter: u8) -> Self {
+    /// The same over an underlay, and with an `rp_filter` for all devices.
+    fn on(underlay: Addresses, rp_filter: u8) -> Self {
         let net = Namespaces::new(&["r", "h1", "h2", "h3", "c1", "c2", "c3", "d1", "d3"]);
+        let Addresses { near_gateway, far_gateway, length, hosts } = underlay;
         net.sh(
             "r",
-            "ip link add seg type bridge; ip link set seg up; ip addr add 192.0.2.254/24 dev seg
-            ip addr add 203.0.113.1/32 dev lo; ip addr add 2001:db8::1/128 dev lo; ip link set lo up
-            echo 1 > /proc/sys/net/ipv4/ip_forward",
+            "ip link add seg type bridge; ip link set seg up; ip link set lo up
+            ip addr add 203.0.113.1/32 dev lo; ip addr add 2001:db8::1/128 dev lo
+            echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
         );
-        for (host, own, port) in
-            [("h1", "192.0.2.1/24", "seg"), ("h2", "192.0.2.2/24", "seg"), ("h3", "198.51.100.3/24", "")]
-        {
+        for ((host, id), own) in HOSTS.into_iter().zip(hosts) {
             net.pair(host, "eth0", "r", &format!("to-{host}"));
-            net.sh("r", &format!("ip link set to-{host} up"));
-            let gateway = if port.is_empty() { "198.51.100.254" } else { "192.0.2.254" };
-            let attach = if port.is_empty() {
-                "ip addr add 198.51.100.254/24 dev"
-            } else {
-                "ip link set master seg dev"
-            };
-            net.sh("r", &format!("{attach} to-{host}"));
+            let (gateway, attach) =
+                if id == H3 { (far_gateway, "true") } else { (near_gateway, "ip link set master seg dev") };
+            net.sh("r", &format!("{attach} to-{host}; ip link set to-{host} up"));
             net.sh(
                 host,
                 &format!(
-                    "ip addr add {own} dev eth0; ip link set eth0 up; ip link set lo up
-                ip route add default via {gateway}
-                echo {rp_filter} > /proc/sys/net/ipv4/conf/all/rp_filter"
+                    "ip link set eth0 up; ip link set lo up
+                    ip addr add {own}/{length} dev eth0 $(case {own} in *:*) echo nodad; esac)
+                    ip route add default via {gateway}
+                    echo {rp_filter} > /proc/sys/net/ipv4/conf/all/rp_filter"
                 ),
             );
         }
-        let lab = Self { net };
+        for (gateway, device) in [(near_gateway, "seg"), (far_gateway, "to-h3")] {
+            let nodad = if gateway.contains(':') { "nodad" } else { "" };
+            net.sh("r", &format!("ip addr add {gateway}/{length} dev {device} {nodad}"));
+        }
+        let lab = Self { net, underlay };
         for (_, host) in HOSTS {
             lab.apply(host, &plan(&lab.view(host), &ALL));
         }
@@ -70,6 +93,14 @@ impl Lab {
 
     fn view(&self, me: HostId) -> View {
         let mut view = seen_by(me);
+        for (host, address) in view.hosts.values_mut().zip(self.underlay.hosts) {
+            host.underlay = ip(address);
+        }
+        view.underlay.address = view.hosts[&me].underlay;
+        view.underlay.on_link = Cidr::around(view.underlay.address, self.underlay.length);
+        for choice in view.paths.values_mut().filter(|choice| choice.kind == PathKind::Vxlan) {
+            choice.mtu = view.underlay.vxlan_mtu();
+        }
         let grant = |view: &mut View, network, prefix: &str, host| {
             view.networks.get_mut(&network).unwrap().grants.insert(crate::cluster::cidr(prefix), host);
         };
@@ -194,7 +225,7 @@ fn containers_reach_outside_and_members_as_the_host_and_nobody_outside_reaches_t
 fn sources_of_ours_are_refused_where_they_do_not_belong() {
     require!(Root, Nft, Ping, Vxlan);
     // Nothing but our table stands in the way.
-    let lab = Lab::with_source_checks(0);
+    let lab = Lab::on(V4, 0);
     // From the segment: a free address, a far host's container, this host's own container.
     lab.net.sh("r", "ip route add 10.32.0.0/12 via 192.0.2.1");
     for source in ["10.32.4.99", "10.32.4.17", "10.32.5.1"] {
@@ -300,6 +331,34 @@ fn probes_take_their_own_path_whatever_is_in_use() {
     );
     assert!(lab.refuses("h1", "-e 18433 -I 10.32.0.1", "10.32.0.2"));
     assert!(lab.pings("h1", "-e 18434 -I 10.32.0.1", "10.32.0.2"));
+}
+
+#[test]
+fn an_underlay_of_v6_carries_both_families() {
+    require!(Root, Nft, Ping, Vxlan);
+    let lab = Lab::on(V6, 1);
+    for (from, _, _, web, _) in CONTAINERS.into_iter().filter(|(_, _, host, ..)| *host != H2) {
+        for (to, _, _, other, addresses) in CONTAINERS {
+            for address in addresses {
+                let right =
+                    if web == other { lab.pings(from, "", address) } else { lab.refuses(from, "", address) };
+                assert!(right, "{from} to {to} {address}");
+            }
+        }
+    }
+    for (id, device) in [(0x4801, "eth0"), (0x4802, "hopvxlan")] {
+        let rule = format!("iifname {device} icmpv6 type echo-reply icmpv6 id {id}");
+        let seen =
+            lab.arriving("h1", &rule, || assert!(lab.pings("h1", &format!("-e {id} -I fd32::1"), "fd32::2")));
+        assert_eq!(seen, 1, "over {device}");
+    }
+    lab.net.sh("h3", "ip addr add 10.32.4.9/32 dev lo; ip addr add 10.32.4.18/32 dev lo");
+    for (source, passes) in [("10.32.4.9", 0), ("10.32.4.18", 1)] {
+        let seen = lab.arriving("c1", &format!("ip saddr {source}"), || {
+            lab.refuses("h3", &format!("-I {source}"), "10.32.4.1");
+        });
+        assert_eq!(seen, passes, "{source} inside a tunnel packet of h3");
+    }
 }
 
 #[test]
