@@ -1,0 +1,333 @@
+//! Each verb against a real kernel, in network namespaces of the tests' own. Needs root.
+
+use crate::link::{Base, Kind, LinkChange, Vxlan};
+use crate::monitor::{Event, Monitor, Topic};
+use crate::netns::{Namespace, in_new_ns, in_ns};
+use crate::route::{Kind as RouteKind, Route, RouteFilter};
+use crate::rule::Rule;
+use crate::{Socket, sysctl};
+use hopsack_types::{Family, IfName, Mac};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const PROTOCOL: u8 = 72;
+const MAC: Mac = Mac::from_bytes([2, 0, 0, 0, 0, 1]);
+const OTHER_MAC: Mac = Mac::from_bytes([2, 0, 0, 0, 0, 2]);
+
+fn name(text: &str) -> IfName {
+    IfName::new(text).unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Runs a test in a namespace of its own with a bridge `b0` that is up; gives its number.
+fn with_bridge(test: impl FnOnce(&mut Socket, u32) + Send) {
+    in_new_ns(|| {
+        let mut socket = Socket::open().unwrap();
+        socket.create_bridge(&Base { name: &name("b0"), mac: Some(MAC), mtu: 1400 }).unwrap();
+        let bridge = socket.link(&name("b0")).unwrap().unwrap();
+        socket.change_link(bridge.index, &LinkChange { up: Some(true), ..LinkChange::default() }).unwrap();
+        test(&mut socket, bridge.index);
+        assert_eq!(socket.skipped(), 0, "messages of this kernel could not be decoded");
+    })
+    .unwrap();
+}
+
+fn unicast(destination: &str, gateway: Option<&str>, device: u32) -> Route {
+    Route {
+        table: 254,
+        destination: destination.parse().unwrap(),
+        kind: RouteKind::Unicast,
+        gateway: gateway.map(ip),
+        on_link: gateway.is_some(),
+        device: Some(device),
+        source: None,
+        mtu: None,
+        protocol: PROTOCOL,
+        metric: None,
+    }
+}
+
+#[test]
+fn a_link_reads_back_as_it_was_made_and_changed() {
+    with_bridge(|socket, index| {
+        let link = socket.link(&name("b0")).unwrap().unwrap();
+        assert_eq!((link.kind, link.mac, link.mtu, link.up), (Kind::Bridge, Some(MAC), 1400, true));
+        let change = LinkChange {
+            alias: Some("hopsack:test"),
+            mac: Some(OTHER_MAC),
+            mtu: Some(1300),
+            up: Some(false),
+            ..LinkChange::default()
+        };
+        socket.change_link(index, &change).unwrap();
+        let link = socket.links().unwrap().into_iter().find(|link| link.index == index).unwrap();
+        assert_eq!((link.mac, link.mtu, link.up), (Some(OTHER_MAC), 1300, false));
+        assert_eq!(link.alias, "hopsack:test");
+        socket.delete_link(index).unwrap();
+        assert_eq!(socket.link(&name("b0")).unwrap(), None);
+        assert!(socket.delete_link(index).unwrap_err().is_gone());
+    });
+}
+
+#[test]
+fn a_second_link_of_the_same_name_is_refused_as_existing() {
+    with_bridge(|socket, _| {
+        let error = socket.create_bridge(&Base { name: &name("b0"), mac: None, mtu: 1500 }).unwrap_err();
+        assert!(error.is_exists(), "{error}");
+        assert_eq!(error.to_string(), "cannot create bridge b0: File exists");
+    });
+}
+
+#[test]
+fn vxlan_devices_of_both_families_read_back() {
+    for local in ["192.0.2.1", "2001:db8::1"] {
+        with_bridge(|socket, _| {
+            let vxlan = Vxlan {
+                vni: 4_677_000,
+                port: 4678,
+                local: Some(ip(local)),
+                learning: false,
+                ttl: 64,
+                checksum: Some(true),
+            };
+            socket.create_vxlan(&Base { name: &name("v0"), mac: Some(MAC), mtu: 1430 }, &vxlan).unwrap();
+            let link = socket.link(&name("v0")).unwrap().unwrap();
+            assert_eq!(link.kind, Kind::Vxlan(vxlan));
+            assert_eq!((link.mac, link.mtu), (Some(MAC), 1430));
+            let index = link.index;
+            socket.set_forwarding_entry(index, MAC, ip(local)).unwrap();
+            socket.set_forwarding_entry(index, MAC, ip(local)).unwrap();
+            let entries = socket.forwarding_entries(index).unwrap();
+            assert_eq!(entries.len(), 1);
+            assert_eq!((entries[0].mac, entries[0].remote), (MAC, ip(local)));
+            socket.remove_forwarding_entry(index, MAC).unwrap();
+            assert!(socket.remove_forwarding_entry(index, MAC).unwrap_err().is_gone());
+        });
+    }
+}
+
+#[test]
+fn a_veth_end_moves_into_another_namespace_and_is_seen_from_both_sides() {
+    with_bridge(|socket, _| {
+        let (host, peer) = (name("host0"), name("peer0"));
+        socket
+            .create_veth(
+                &Base { name: &host, mac: Some(MAC), mtu: 1450 },
+                &Base { name: &peer, mac: Some(OTHER_MAC), mtu: 1450 },
+            )
+            .unwrap();
+        let outside = socket.link(&host).unwrap().unwrap();
+        let inside = socket.link(&peer).unwrap().unwrap();
+        assert_eq!((outside.kind.clone(), outside.peer), (Kind::Veth, Some(inside.index)));
+        assert!(!outside.peer_elsewhere);
+        let here = Namespace::current().unwrap().id().unwrap();
+        let (moved, there) = in_new_ns(|| {
+            let target = Namespace::current().unwrap();
+            let change = LinkChange {
+                namespace: Some(target.fd()),
+                name: Some(&name("eth0")),
+                ..LinkChange::default()
+            };
+            socket.change_link(inside.index, &change).unwrap();
+            assert!(socket.link(&host).unwrap().unwrap().peer_elsewhere);
+            (Socket::open().unwrap().link(&name("eth0")).unwrap(), target.id().unwrap())
+        })
+        .unwrap();
+        assert_eq!(moved.unwrap().peer, Some(outside.index));
+        assert_ne!(here, there);
+    });
+}
+
+#[test]
+fn addresses_of_both_families_are_added_and_removed() {
+    with_bridge(|socket, index| {
+        for net in ["10.32.0.1/32", "fd00::1/128", "fe80::4677:1/64"] {
+            let net = net.parse().unwrap();
+            socket.add_address(index, net).unwrap();
+            assert!(socket.add_address(index, net).unwrap_err().is_exists());
+            let found = socket.addresses().unwrap().into_iter().find(|address| address.net == net).unwrap();
+            assert_eq!((found.device, found.tentative), (index, false));
+            assert_eq!(found.no_detection, net.addr().is_ipv6());
+            socket.remove_address(index, net).unwrap();
+            assert!(socket.remove_address(index, net).unwrap_err().is_gone());
+        }
+    });
+}
+
+#[test]
+fn routes_of_every_kind_read_back_and_others_are_left_alone() {
+    with_bridge(|socket, index| {
+        socket.add_address(index, "10.32.0.1/32".parse().unwrap()).unwrap();
+        socket.add_address(index, "fd00::1/128".parse().unwrap()).unwrap();
+        let mut routes = vec![
+            Route { source: Some(ip("10.32.0.1")), mtu: Some(1350), ..unicast("10.40.0.0/24", None, index) },
+            unicast("10.41.0.0/24", Some("192.0.2.9"), index),
+            Route { table: 46_771, ..unicast("10.42.0.1/32", Some("192.0.2.9"), index) },
+            Route { source: Some(ip("fd00::1")), mtu: Some(1350), ..unicast("fd01::/64", None, index) },
+            unicast("fd02::/64", Some("fe80::9"), index),
+        ];
+        for (destination, kind) in [
+            ("10.43.0.0/16", RouteKind::Unreachable),
+            ("10.44.0.0/29", RouteKind::Blackhole),
+            ("fd03::/64", RouteKind::Unreachable),
+            ("fd04::/64", RouteKind::Blackhole),
+        ] {
+            routes.push(Route { kind, device: None, on_link: false, ..unicast(destination, None, index) });
+        }
+        let foreign = Route { protocol: 4, ..unicast("10.99.0.0/24", None, index) };
+        socket.add_route(&foreign).unwrap();
+        for route in &routes {
+            socket.add_route(route).unwrap();
+            assert!(socket.add_route(route).unwrap_err().is_exists());
+            socket.replace_route(route).unwrap();
+        }
+        let ours = RouteFilter { protocol: Some(PROTOCOL), table: None };
+        let mut found: Vec<Route> =
+            Family::BOTH.iter().flat_map(|family| socket.routes(*family, ours).unwrap()).collect();
+        assert_eq!(found.len(), routes.len(), "{found:#?}");
+        for route in &mut found {
+            // IPv6 shows the metric that it chose and the loopback device of a route that drops.
+            route.metric = None;
+            if route.kind != RouteKind::Unicast {
+                route.device = None;
+            }
+            assert!(routes.contains(route), "{route:#?}");
+        }
+        for route in &routes {
+            socket.remove_route(route.table, route.destination, PROTOCOL).unwrap();
+            let again = socket.remove_route(route.table, route.destination, PROTOCOL);
+            assert!(again.unwrap_err().is_gone());
+        }
+        assert!(socket.remove_route(254, foreign.destination, PROTOCOL).unwrap_err().is_gone());
+        let main = RouteFilter { protocol: Some(4), table: Some(254) };
+        assert_eq!(socket.routes(Family::V4, main).unwrap().len(), 1);
+        assert_eq!(socket.routes(Family::V4, RouteFilter { protocol: None, table: Some(77) }).unwrap(), []);
+    });
+}
+
+#[test]
+fn rules_and_neighbours_read_back_and_go() {
+    with_bridge(|socket, index| {
+        for family in Family::BOTH {
+            let rule = Rule {
+                family,
+                preference: 4677,
+                mark: 0x1000_0000,
+                mask: 0x1000_0000,
+                table: 46_771,
+                protocol: PROTOCOL,
+            };
+            socket.add_rule(&rule).unwrap();
+            assert!(socket.add_rule(&rule).unwrap_err().is_exists());
+            assert!(socket.rules(family).unwrap().contains(&rule));
+            socket.remove_rule(&rule).unwrap();
+            assert!(socket.remove_rule(&rule).unwrap_err().is_gone());
+        }
+        for address in ["10.1.0.1", "fd00::7"].map(ip) {
+            socket.set_neighbour(index, address, MAC).unwrap();
+            socket.set_neighbour(index, address, OTHER_MAC).unwrap();
+            let all = socket.neighbours().unwrap();
+            let found = all.iter().find(|neighbour| neighbour.address == address).unwrap();
+            assert_eq!((found.device, found.mac, found.permanent), (index, Some(OTHER_MAC), true));
+            socket.remove_neighbour(index, address).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_monitor_tells_what_changed_and_who_did_it() {
+    with_bridge(|socket, index| {
+        let mut monitor = Monitor::open().unwrap();
+        socket.add_address(index, "10.32.0.1/32".parse().unwrap()).unwrap();
+        socket.add_route(&unicast("10.40.0.0/24", None, index)).unwrap();
+        socket.set_neighbour(index, ip("10.1.0.1"), MAC).unwrap();
+        socket.delete_link(index).unwrap();
+        let mut changes = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let wanted = |change: &crate::monitor::Change| change.topic == Topic::Link && change.removed;
+        while !changes.iter().any(wanted) {
+            assert!(Instant::now() < deadline, "only {changes:?}");
+            for event in monitor.wait(Some(Duration::from_millis(100)), None).unwrap() {
+                match event {
+                    Event::Changed(change) => changes.push(change),
+                    Event::Overrun => panic!("overrun by a handful of changes"),
+                }
+            }
+        }
+        let by_us =
+            |topic| changes.iter().any(|change| change.topic == topic && change.port == socket.port());
+        assert!(by_us(Topic::Address), "{changes:?}");
+        assert!(by_us(Topic::Route { protocol: PROTOCOL }), "{changes:?}");
+        assert!(by_us(Topic::Neighbour { permanent: true }), "{changes:?}");
+    });
+}
+
+#[test]
+fn a_monitor_that_falls_behind_says_so() {
+    with_bridge(|socket, index| {
+        let mut monitor = Monitor::open().unwrap();
+        // Root may exceed the system's limit for buffers, so the flood has to fill the monitor's whole queue.
+        let net = "10.32.0.1/32".parse().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for _ in 0..40_000 {
+            socket.add_address(index, net).unwrap();
+            socket.remove_address(index, net).unwrap();
+            assert!(Instant::now() < deadline);
+        }
+        assert!(monitor.wait(Some(Duration::ZERO), None).unwrap().contains(&Event::Overrun));
+    });
+}
+
+#[test]
+fn a_closed_stop_ends_a_wait_without_timeout() {
+    in_new_ns(|| {
+        let mut monitor = Monitor::open().unwrap();
+        let (stop, held) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(held);
+        assert_eq!(monitor.wait(None, Some(std::os::fd::AsFd::as_fd(&stop))).unwrap(), []);
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_generation_of_nftables_moves_with_each_transaction() {
+    in_new_ns(|| {
+        let before = crate::generation::generation().unwrap();
+        assert_eq!(crate::generation::generation().unwrap(), before);
+        let done = std::process::Command::new("nft").args(["add", "table", "inet", "t"]).status().unwrap();
+        assert!(done.success());
+        assert_ne!(crate::generation::generation().unwrap(), before);
+    })
+    .unwrap();
+}
+
+#[test]
+fn settings_belong_to_the_namespace_of_the_thread() {
+    in_new_ns(|| {
+        sysctl::write("net/ipv4/ip_forward", "1").unwrap();
+        let outside = in_new_ns(|| sysctl::read("net/ipv4/ip_forward").unwrap()).unwrap();
+        assert_eq!(outside.as_deref(), Some("0"));
+        assert_eq!(sysctl::read("net/ipv4/ip_forward").unwrap().as_deref(), Some("1"));
+        assert_eq!(sysctl::read("net/ipv4/conf/none/rp_filter").unwrap(), None);
+        assert!(sysctl::write("net/ipv4/conf/none/rp_filter", "0").unwrap_err().is_gone());
+        for outside in ["../etc/passwd", "/etc/passwd", ""] {
+            assert!(sysctl::read(outside).is_err(), "{outside:?} was read");
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_namespace_that_is_gone_or_no_namespace_is_told_by_path() {
+    let gone = in_ns(Path::new("/run/netns/hopsack-none"), || ()).unwrap_err();
+    assert!(gone.is_gone());
+    assert_eq!(
+        gone.to_string(),
+        "cannot enter the network namespace /run/netns/hopsack-none: No such file or directory"
+    );
+    assert!(in_ns(Path::new("/etc/passwd"), || ()).is_err());
+}
