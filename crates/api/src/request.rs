@@ -175,8 +175,8 @@ pub struct AllocateRequest {
     pub family: Family,
     /// A certain address.
     pub address: Option<IpAddr>,
-    /// Who holds it: an endpoint's id, a container's; for people and for repeated calls. Empty: nobody can be named,
-    /// each call is a new holder.
+    /// Who holds it, for people and for repeated calls: a kind and an id like `cni:4f2a`, without white space. Empty:
+    /// nobody can be named, each call is a new holder.
     pub holder: String,
 }
 

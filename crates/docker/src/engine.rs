@@ -184,11 +184,13 @@ impl Engine for DockerEngine {
             move |source| DockerError::Unreachable { socket: socket.clone(), source: Box::new(source) };
         // The request leaves when the stream is first polled; what happens until then is told too.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let of_networks = HashMap::from([("type".to_owned(), vec!["network".to_owned()])]);
+        // Not of connected containers: they change no list.
+        let wanted = [("type", vec!["network"]), ("event", vec!["create", "destroy"])];
+        let wanted: HashMap<&str, Vec<&str>> = HashMap::from(wanted);
         let socket = self.socket.clone();
         futures::stream::once(async move {
             let client = connect(&socket).await?;
-            let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&of_networks);
+            let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&wanted);
             Ok(client.events(Some(options.build())))
         })
         .flat_map(|opened: Result<_, BollardError>| match opened {

@@ -133,11 +133,11 @@ pub enum DockerError {
     },
     /// An endpoint without any address.
     #[error(
-        "Docker asks for an endpoint without an address in network {network}: disconnect and connect again"
+        "Docker asks for endpoint {endpoint} without an address: disconnect the container and connect it again"
     )]
     NoAddress {
-        /// The network.
-        network: NetworkName,
+        /// Docker's id.
+        endpoint: String,
     },
     /// An endpoint that the agent does not have.
     #[error("endpoint {endpoint} is not known to hopsack: start the container again")]

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 /// How often an engine that does not answer is asked again: a started Docker is used within this.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often all is compared though nothing has told of a change, and what failed is tried again.
-const RESYNC: Duration = Duration::from_secs(10);
+pub(crate) const RESYNC: Duration = Duration::from_secs(10);
 /// Changes come in bursts; the first waits this long for the others.
 const BURST: Duration = Duration::from_millis(20);
 
@@ -97,7 +97,7 @@ impl Mirror {
                 Err(error) => faults.push(error.to_string()),
             }
         }
-        match stale.remove(&*self.api, &*self.engine, &endpoints, &listed).await {
+        match stale.look(&*self.api, &*self.engine, &endpoints, &listed, &intent).await {
             Ok(()) => {}
             Err(error @ DockerError::Unreachable { .. }) => return Err(error),
             Err(error) => faults.push(error.to_string()),

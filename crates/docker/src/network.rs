@@ -139,7 +139,7 @@ impl NetworkDriver {
         let addresses = given.into_iter().filter(|text| !text.is_empty()).map(|text| ipam::address(text));
         let addresses = addresses.collect::<Result<Vec<IpAddr>, DockerError>>()?;
         let Some(&first) = addresses.first() else {
-            return Err(DockerError::UnknownNetwork { docker: request.network_id });
+            return Err(DockerError::NoAddress { endpoint: request.endpoint_id });
         };
         let mac = match interface.mac_address.as_str() {
             "" => None,
@@ -151,11 +151,24 @@ impl NetworkDriver {
             None => {
                 let (name, labels) = (endpoint_name(id), Labels::new());
                 let request = EndpointRequest { id, network: network.id, addresses, mac, name, labels };
-                self.api.create_endpoint(request).await?
+                self.make(request).await?
             }
         };
         let mac_address = mac.is_none().then(|| endpoint.mac.to_string());
         Ok(wire::CreatedEndpoint { interface: wire::CreatedInterface { mac_address } })
+    }
+
+    /// Makes an endpoint or nothing: Docker does not ask to remove one that it believes was not made.
+    async fn make(&self, request: EndpointRequest) -> Result<EndpointStatus, DockerError> {
+        let id = request.id;
+        match self.api.create_endpoint(request).await {
+            Ok(endpoint) => Ok(endpoint),
+            Err(error) => {
+                // If this fails too, the endpoint is found stale later.
+                let _undone = self.api.remove_endpoint(id).await;
+                Err(error.into())
+            }
+        }
     }
 
     /// The endpoint itself if this is a repeated call; an error if an address of it belongs to another.

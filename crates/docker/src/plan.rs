@@ -122,7 +122,7 @@ pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
 }
 
 /// The network of intent that an engine's network of our driver stands for.
-fn network_of(intent: &Networks, network: &EngineNetwork) -> Option<NetworkId> {
+pub(crate) fn network_of(intent: &Networks, network: &EngineNetwork) -> Option<NetworkId> {
     match network.copy_of {
         Some(id) => intent.networks.contains_key(&id).then_some(id),
         None => intent.made_here(&network.id).map(|made| made.id),

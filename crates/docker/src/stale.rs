@@ -4,10 +4,12 @@
 
 use crate::engine::{DRIVER, Engine, EngineNetwork};
 use crate::error::DockerError;
+use crate::mirror::RESYNC;
 use crate::network::endpoint_name;
-use hopsack_api::{Api, EndpointStatus, ReleaseRequest};
-use hopsack_types::EndpointId;
-use std::collections::BTreeMap;
+use crate::plan::network_of;
+use hopsack_api::{Api, EndpointStatus, Networks, ReleaseRequest};
+use hopsack_types::{EndpointId, NetworkId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
@@ -15,29 +17,36 @@ use tracing::info;
 /// How long an endpoint must be missing: Docker may be about to remove it itself, and to release its address.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Endpoints that were missing at the last look, since when.
+/// What the looks since Docker's engine was reached have found.
 #[derive(Debug, Default)]
 pub(crate) struct StaleEndpoints {
+    last_look: Option<Instant>,
+    /// Endpoints that were missing at the last look, since when.
     missing: BTreeMap<EndpointId, Instant>,
 }
 
 impl StaleEndpoints {
-    /// Removes endpoints that are missing for long enough. `endpoints` was read before `listed`.
-    pub(crate) async fn remove(
+    /// Looks for endpoints that the engine does not have and removes those that are missing for long enough.
+    /// `endpoints` was read before `listed`. Looks are rare: each asks the engine about each network in use here.
+    pub(crate) async fn look(
         &mut self,
         api: &dyn Api,
         engine: &dyn Engine,
         endpoints: &[EndpointStatus],
         listed: &[EngineNetwork],
+        intent: &Networks,
     ) -> Result<(), DockerError> {
-        let ours: Vec<_> = endpoints.iter().filter(|e| e.name == endpoint_name(e.id)).collect();
-        if ours.is_empty() {
-            self.missing.clear();
+        if self.last_look.is_some_and(|last| last.elapsed() < RESYNC) {
             return Ok(());
         }
-        let mut known = std::collections::BTreeSet::new();
+        self.last_look = Some(Instant::now());
+        let ours: Vec<_> = endpoints.iter().filter(|e| e.name == endpoint_name(e.id)).collect();
+        let networks: BTreeSet<NetworkId> = ours.iter().map(|endpoint| endpoint.network).collect();
+        let mut known = BTreeSet::new();
         for network in listed.iter().filter(|network| network.driver == DRIVER) {
-            known.extend(engine.endpoints(&network.id).await?);
+            if network_of(intent, network).is_some_and(|id| networks.contains(&id)) {
+                known.extend(engine.endpoints(&network.id).await?);
+            }
         }
         self.missing.retain(|id, _| !known.contains(id) && ours.iter().any(|e| e.id == *id));
         for endpoint in ours.into_iter().filter(|e| !known.contains(&e.id)) {

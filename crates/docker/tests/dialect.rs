@@ -17,6 +17,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A Docker that lists nothing and never changes.
 struct QuietEngine;
@@ -330,6 +331,17 @@ fn an_endpoint_without_a_mac_address_learns_its_own() {
     docker.api.calls();
     assert_eq!(docker.call("NetworkDriver.CreateEndpoint", create), first, "a repeated call");
     assert!(docker.api.calls().is_empty());
+}
+
+#[test]
+fn an_endpoint_that_the_kernel_refused_leaves_nothing() {
+    let docker = Docker::start().with_network();
+    docker.call("IpamDriver.RequestAddress", request_address("10.50.3.3"));
+    docker.api.broken.store(true, Ordering::Relaxed);
+    let create = create_endpoint(ENDPOINT, "10.50.3.3/32", "");
+    assert_eq!(docker.refused("NetworkDriver.CreateEndpoint", create), "cannot make the link: no memory");
+    docker.call("IpamDriver.ReleaseAddress", request_address("10.50.3.3"));
+    assert!(docker.cluster.endpoints().is_empty() && docker.cluster.taken().is_empty());
 }
 
 #[test]

@@ -10,7 +10,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use hopsack_api::{AllocateRequest, Api, DockerNetwork, EndpointRequest, NetworkRequest};
 use hopsack_docker::{
-    DRIVER, DockerError, DockerStatus, Engine, EngineNetwork, EngineState, FrontDoor, NetworkCopy,
+    DRIVER, DockerEngine, DockerError, DockerStatus, Engine, EngineNetwork, EngineState, FrontDoor,
+    NetworkCopy,
 };
 use hopsack_types::{EndpointId, Family, Isolation, Labels, Network, NetworkId, NetworkName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -329,6 +330,21 @@ async fn an_endpoint_that_docker_forgot_is_removed_and_its_address_released_and_
     tokio::time::sleep(DEADLINE).await;
     assert_eq!(host.cluster.endpoints().iter().map(|endpoint| endpoint.id).collect::<Vec<_>>(), left);
     assert_eq!(host.cluster.taken().len(), 2);
+}
+
+#[tokio::test]
+async fn a_host_without_docker_is_told_from_one_whose_docker_does_not_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = folder.path().join("docker.sock");
+    let plugin = folder.path().join("hopsack.sock");
+    let api = FakeCluster::new().host(NoWires);
+    let door = hopsack_docker::serve(&plugin, Arc::new(DockerEngine::new(docker.clone())), api).unwrap();
+    let mut status = door.status();
+    let absent = status.wait_for(|status| status.engine == EngineState::Absent);
+    timeout(Duration::from_secs(20), absent).await.unwrap().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&docker).unwrap());
+    let silent = status.wait_for(|status| matches!(status.engine, EngineState::Unreachable(_)));
+    timeout(Duration::from_secs(20), silent).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use hopsack_types::resource::DockerOrigin;
 use hopsack_types::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -98,6 +99,8 @@ pub struct FakeApi {
     networks: Arc<watch::Sender<Arc<Networks>>>,
     calls: Mutex<Vec<String>>,
     wires: Box<dyn Wires>,
+    /// The kernel refuses links: the endpoint is noted, its interfaces are not there.
+    pub broken: AtomicBool,
 }
 
 impl FakeApi {
@@ -263,6 +266,9 @@ impl Api for FakeApi {
         self.wires.make(&endpoint);
         let mut state = self.cluster.0.lock().unwrap();
         state.endpoints.entry(self.me).or_default().insert(endpoint.id, endpoint.clone());
+        if self.broken.load(Ordering::Relaxed) {
+            return refused(ErrorCode::Host, "cannot make the link: no memory");
+        }
         Ok(endpoint)
     }
 
