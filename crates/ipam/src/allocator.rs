@@ -139,14 +139,15 @@ impl Allocator {
     }
 
     /// Takes in a ledger: what it grants to `me` from now on, and what it has taken. An older ledger than the last
-    /// changes no grants, so a host that starts with an old copy of intent does not fall back to it.
+    /// changes no grants, so a host that starts with an old copy of intent does not fall back to it; the same one
+    /// again costs nothing and tells nothing.
     ///
     /// A mark that something is lent ends when the ledger does not grant it any more.
     pub fn adopt(&mut self, network: &Network, revision: Revision, ledger: &Ledger, me: HostId) -> Adoption {
-        if !self.fenced {
+        let mut stale_shelves = self.network.as_ref() != Some(network);
+        if !self.fenced || (revision == self.revision && !stale_shelves) {
             return Adoption::default();
         }
-        let mut stale_shelves = self.network.as_ref() != Some(network);
         let mut adoption = Adoption::default();
         if revision >= self.revision {
             self.revision = revision;

@@ -130,6 +130,7 @@ fn an_address_in_use_outside_the_grants_is_kept_and_reported() {
     let got = book.allocate(at(0), Family::V4, &handle(1)).unwrap();
     let adoption = regrant(&mut book, 2, &["10.32.0.64/29"]);
     assert_eq!(adoption.conflicts, [(got, handle(1))]);
+    assert_eq!(regrant(&mut book, 2, &["10.32.0.64/29"]), Adoption::default(), "told once");
     assert_eq!(book.holder(got), Some(&handle(1)));
     assert!(book.release(at(1), got, &handle(1)));
     assert_eq!(book.available(Family::V4), 8, "it is not given again");
