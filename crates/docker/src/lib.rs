@@ -41,6 +41,7 @@ pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 
 /// The front door while it is open. Dropping it closes it.
 #[derive(Debug)]
+#[must_use = "dropping it closes the front door"]
 pub struct FrontDoor {
     socket: PathBuf,
     tasks: [AbortHandle; 2],

@@ -10,7 +10,8 @@ use fake::{FakeApi, FakeCluster, Wires};
 use hopsack_api::EndpointStatus;
 use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
 use hopsack_lab::{
-    Afterwards, ENGINE, Host, HostSpec, IMAGE, Inside, Lab, Options, SegmentSpec, Signal, Topology, wait,
+    Afterwards, ENGINE, Host, HostSpec, IMAGE, Inside, Lab, Options, SegmentSpec, Signal, Topology,
+    leftovers, wait,
 };
 use hopsack_types::Family;
 use std::collections::BTreeSet;
@@ -65,7 +66,7 @@ struct Pair {
     runtime: tokio::runtime::Runtime,
     h1: Side,
     h2: Side,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Pair {
@@ -93,7 +94,7 @@ impl Pair {
             side
         };
         let (h1, h2) = (side("h1"), side("h2"));
-        Self { cluster, runtime, h1, h2, _lab: lab }
+        Self { cluster, runtime, h1, h2, lab }
     }
 }
 
@@ -407,5 +408,8 @@ fn main() -> ExitCode {
         test(&mut pair);
         println!("test {name} ... ok ({:.1} s)", start.elapsed().as_secs_f32());
     }
+    let name = pair.lab.name();
+    pair.lab.down().unwrap();
+    assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
     ExitCode::SUCCESS
 }

@@ -66,13 +66,8 @@ impl FakeCluster {
         let networks = Networks { me: Some(me), networks: state.networks.clone() };
         let networks = Arc::new(watch::channel(Arc::new(networks)).0);
         state.hosts.push(networks.clone());
-        Arc::new(FakeApi {
-            cluster: self.clone(),
-            me,
-            networks,
-            calls: Mutex::default(),
-            wires: Box::new(wires),
-        })
+        let (cluster, calls, broken) = (self.clone(), Mutex::default(), AtomicBool::new(false));
+        Arc::new(FakeApi { cluster, me, networks, calls, wires: Box::new(wires), broken })
     }
 
     pub fn networks(&self) -> BTreeMap<NetworkId, Network> {
