@@ -129,16 +129,3 @@ pub fn asked(ledger: &Ledger, network: &Network, me: HostId) -> Vec<Want> {
     }
     asked
 }
-
-/// The place of `me` among the owners that could answer a want, from 0. All could answer at once, and all but one
-/// would do so in vain; each waits in proportion to its rank before it answers, and looks again.
-pub fn rank(ledger: &Ledger, wanted: Wanted, asker: HostId, me: HostId) -> usize {
-    let family = match wanted {
-        Wanted::Address(address) => Family::of(address),
-        Wanted::Any(family) => family,
-    };
-    // Counted from the asker's id on, so that not the same owner is always the first to give.
-    let owners = owners(ledger, family);
-    let (before, after): (Vec<_>, Vec<_>) = owners.into_iter().partition(|host| *host < asker);
-    after.into_iter().chain(before).filter(|host| *host != asker).take_while(|host| *host != me).count()
-}
