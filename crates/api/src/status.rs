@@ -115,6 +115,8 @@ pub struct PathStatus {
     pub mtu: u32,
     /// Smoothed round trip, microseconds; none before the first answer.
     pub round_trip: Option<u64>,
+    /// Whether its probes are answered.
+    pub answered: bool,
     /// Why this one.
     pub reason: String,
 }

@@ -1,24 +1,46 @@
-//! The one place that reads and writes the kernel: observe, then apply a difference in a fixed order.
+//! The one place that reads and writes the kernel: observe, then apply a difference in a fixed order (`apply.rs`).
 //!
-//! What must not live here: decisions about what should be (that is `plan`), async code.
+//! [`LinuxKernel`] is the real one, [`FakeKernel`] one in memory that can be told to fail; both go through the same
+//! order. What must not live here: decisions about what should be (that is `plan`), async code.
+
+mod apply;
+mod error;
+mod fake;
+mod features;
+mod linux;
+mod surroundings;
+mod watch;
+
+pub use error::KernelError;
+pub use fake::{FakeKernel, Fault};
+pub use features::{FeatureReport, probe};
+pub use linux::LinuxKernel;
+pub use surroundings::{DefaultRoute, DeviceAddress, Surroundings, surroundings};
+pub use watch::{Watch, watch};
 
 use hopsack_plan::HostState;
+use std::collections::BTreeMap;
 
-/// A kernel, real or fake. Blocking; called from one thread.
+/// A kernel, real or fake. Blocking; called by one thread at a time, always in the same network namespace.
 pub trait Kernel: Send {
-    /// Reads all that is ours. `desired` tells which settings, and which namespaces of containers, to look at.
+    /// Reads all that is ours. `desired` tells which settings, and which namespaces of containers, to look at, and
+    /// what cannot be seen is taken to be as desired.
     fn observe(&mut self, desired: &HostState) -> Result<HostState, KernelError>;
 
     /// Makes `observed` into `desired`, in a fixed order, going on past failures. Returns one failure per object
-    /// that could not be changed.
+    /// that could not be changed; objects on a link that could not be made are not told again.
     fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied;
+
+    /// The current values of the settings below `/proc/sys` that are named in `names`; those that do not exist are
+    /// left out. Nothing tells when somebody changes one, so this is cheap enough to be called often.
+    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String>;
 }
 
 /// What an apply did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Changes made, by table.
-    pub changes: std::collections::BTreeMap<Table, u64>,
+    pub changes: BTreeMap<Table, u64>,
     /// Objects that could not be changed.
     pub failures: Vec<Failure>,
 }
@@ -46,6 +68,22 @@ pub enum Table {
     Routes,
 }
 
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Links => "links",
+            Self::Addresses => "addresses",
+            Self::Sysctls => "sysctls",
+            Self::Neighbours => "neighbours",
+            Self::Fdb => "fdb",
+            Self::Firewall => "firewall",
+            Self::Forward => "forward",
+            Self::Rules => "rules",
+            Self::Routes => "routes",
+        })
+    }
+}
+
 /// One object that could not be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -56,7 +94,3 @@ pub struct Failure {
     /// What went wrong and what to do.
     pub reason: String,
 }
-
-/// Why the kernel could not be read at all.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {}

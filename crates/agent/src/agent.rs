@@ -1,0 +1,240 @@
+//! The agent as its front doors see it: outside a cluster it can only make or join one, inside it does the rest.
+
+use crate::attachment;
+use crate::changes::{Writes, change};
+use crate::entry;
+use crate::error::AgentError;
+use crate::identity::Identity;
+use crate::member::Member;
+use crate::networks;
+use crate::parts::Parts;
+use crate::peers::Peers;
+use crate::report;
+use crate::token::JoinToken;
+use async_trait::async_trait;
+use hopsack_api::{
+    AllocateRequest, Api, ApiError, AttachRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode,
+    HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks,
+    ReleaseRequest, Status, SubnetRequest, TokenAnswer, TokenRequest,
+};
+use hopsack_types::intent::Key;
+use hopsack_types::{Cidr, EndpointId, Network, NetworkId};
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// One agent.
+pub struct Agent {
+    parts: Parts,
+    member: RwLock<Option<Arc<Member>>>,
+    /// Held while this host makes or enters a cluster, so that it does so once.
+    entering: tokio::sync::Mutex<()>,
+    networks: watch::Sender<Arc<Networks>>,
+    /// What other parts of the program report as wrong.
+    outside_faults: RwLock<Vec<String>>,
+}
+
+impl Agent {
+    /// Builds the agent; inside its cluster at once, if it is in one.
+    pub async fn build(parts: Parts) -> Result<Arc<Self>, AgentError> {
+        let identity = Identity::load_for_start(&parts.dir)?;
+        let agent = Arc::new(Self {
+            parts: parts.clone(),
+            member: RwLock::new(None),
+            entering: tokio::sync::Mutex::new(()),
+            networks: watch::Sender::new(Arc::default()),
+            outside_faults: RwLock::default(),
+        });
+        if let Some(identity) = identity {
+            agent.enter(identity).await?;
+        }
+        Ok(agent)
+    }
+
+    async fn enter(self: &Arc<Self>, identity: Identity) -> Result<Arc<Member>, AgentError> {
+        let member = Member::start(self.parts.clone(), identity).await?;
+        *self.member.write().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
+        publish_networks(&member, &self.networks);
+        tokio::spawn(follow_networks(member.clone(), Arc::downgrade(self)));
+        Ok(member)
+    }
+
+    /// The cluster membership; none before `init` or `join`.
+    pub fn member(&self) -> Option<Arc<Member>> {
+        self.member.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn inside(&self) -> Result<Arc<Member>, ApiError> {
+        self.member().ok_or_else(|| {
+            let message =
+                "this host is in no cluster: make one with `hopsack init`, or enter one with `hopsack join`";
+            ApiError::new(ErrorCode::NotReady, message)
+        })
+    }
+
+    fn outside(&self) -> Result<(), ApiError> {
+        match self.member() {
+            None => Ok(()),
+            Some(member) => {
+                let message = format!(
+                    "this host is in cluster {} already, as {}: to move it to another, stop the agent and remove its \
+                     state directory first",
+                    member.identity.cluster.short(),
+                    member.identity.name
+                );
+                Err(ApiError::new(ErrorCode::Conflict, message))
+            }
+        }
+    }
+
+    /// Faults that other parts of the program know of; replaces the earlier ones.
+    pub fn set_outside_faults(&self, faults: Vec<String>) {
+        *self.outside_faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// Stops in good order. The kernel stays as it is.
+    pub async fn stop(&self) {
+        if let Some(member) = self.member() {
+            member.stop().await;
+        }
+    }
+}
+
+fn publish_networks(member: &Member, networks: &watch::Sender<Arc<Networks>>) {
+    let intent = member.intent.borrow().intent.clone();
+    let fresh = Networks { me: Some(member.identity.host), networks: intent.networks.clone() };
+    networks.send_if_modified(|known| {
+        let changed = **known != fresh;
+        *known = Arc::new(fresh);
+        changed
+    });
+}
+
+/// Tells the front doors of every change of networks, for as long as the agent lives.
+async fn follow_networks(member: Arc<Member>, agent: std::sync::Weak<Agent>) {
+    let mut intent = member.intent.clone();
+    while intent.changed().await.is_ok() {
+        let Some(agent) = agent.upgrade() else { return };
+        publish_networks(&member, &agent.networks);
+    }
+}
+
+/// The agent behind the [`Api`]: a handle that can start tasks in the agent's name.
+#[derive(Clone)]
+pub struct Service(pub Arc<Agent>);
+
+#[async_trait]
+impl Api for Service {
+    async fn init(&self, request: InitRequest) -> Result<InitAnswer, ApiError> {
+        let _once = self.0.entering.lock().await;
+        self.0.outside()?;
+        let made = entry::init(&self.0.parts, request).await?;
+        let answer = InitAnswer {
+            cluster: made.identity.cluster,
+            host: made.identity.host,
+            name: made.identity.name.clone(),
+            advertise: made.underlay,
+            pools: made.pools,
+            token: made.token.to_string(),
+        };
+        self.0.enter(made.identity).await?;
+        Ok(answer)
+    }
+
+    async fn join(&self, request: JoinRequest) -> Result<JoinAnswer, ApiError> {
+        let _once = self.0.entering.lock().await;
+        self.0.outside()?;
+        let (identity, advertise) = entry::join(&self.0.parts, request).await?;
+        let (cluster, host, name) = (identity.cluster, identity.host, identity.name.clone());
+        let member = self.0.enter(identity).await?;
+        let hosts = member.intent.borrow().intent.hosts.len();
+        Ok(JoinAnswer { cluster, host, name, advertise, hosts })
+    }
+
+    async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError> {
+        let member = self.0.inside()?;
+        if request.valid_for == 0 || request.uses == Some(0) {
+            let message = "a token must be good for at least a second and one use";
+            return Err(ApiError::new(ErrorCode::Invalid, message));
+        }
+        let intent = member.intent.borrow().intent.clone();
+        let (Some(cluster), Some(me)) = (&intent.cluster, intent.hosts.get(&member.identity.host)) else {
+            let message = "this host's copy of the cluster's state has not arrived yet: try again";
+            return Err(ApiError::new(ErrorCode::NotReady, message));
+        };
+        let token = JoinToken::draw(cluster.ca_hash.clone(), &member.parts.entropy);
+        let expires_at = member.parts.clock.unix_seconds().saturating_add(request.valid_for);
+        let stored = token.stored(expires_at, request.uses);
+        change(member.store.as_ref(), |_| Ok((Writes::new().put(Key::Token(stored.id), &stored)?, ())))
+            .await?;
+        Ok(TokenAnswer { token: token.to_string(), address: Peers::control_address(me) })
+    }
+
+    async fn status(&self) -> Result<Status, ApiError> {
+        let (cluster, mut faults) = match self.0.member() {
+            Some(member) => {
+                let (cluster, faults) = report::status(&member);
+                (Some(cluster), faults)
+            }
+            None => (None, Vec::new()),
+        };
+        faults.extend(self.0.outside_faults.read().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), cluster, faults })
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {
+        Ok(report::hosts(&*self.0.inside()?))
+    }
+
+    async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {
+        Ok(networks::propose_subnet(&*self.0.inside()?, &request)?)
+    }
+
+    async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError> {
+        Ok(networks::create(&*self.0.inside()?, request).await?)
+    }
+
+    async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError> {
+        Ok(networks::name(&*self.0.inside()?, request).await?)
+    }
+
+    async fn remove_network(&self, network: NetworkId) -> Result<(), ApiError> {
+        Ok(networks::remove(&*self.0.inside()?, network).await?)
+    }
+
+    fn networks(&self) -> watch::Receiver<Arc<Networks>> {
+        self.0.networks.subscribe()
+    }
+
+    async fn allocate(&self, request: AllocateRequest) -> Result<IpAddr, ApiError> {
+        let member = self.0.inside()?;
+        let AllocateRequest { network, family, address, holder } = request;
+        Ok(member.addresses.allocate(network, family, address, &holder).await?)
+    }
+
+    async fn release(&self, request: ReleaseRequest) -> Result<(), ApiError> {
+        self.0.inside()?.addresses.release(request.network, request.address).await?;
+        Ok(())
+    }
+
+    async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointStatus, ApiError> {
+        Ok(attachment::create(&*self.0.inside()?, request).await?)
+    }
+
+    async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError> {
+        attachment::remove(&*self.0.inside()?, endpoint).await?;
+        Ok(())
+    }
+
+    async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
+        Ok(attachment::all(&*self.0.inside()?))
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError> {
+        Ok(attachment::attach(&*self.0.inside()?, request).await?)
+    }
+
+    async fn detach(&self, request: DetachRequest) -> Result<(), ApiError> {
+        Ok(attachment::detach(&*self.0.inside()?, request).await?)
+    }
+}

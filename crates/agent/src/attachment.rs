@@ -1,0 +1,251 @@
+//! Endpoints made and removed, for Docker and for bare namespaces.
+//!
+//! Making one ends when its interface and its policy are in the kernel. What must not live here: kernel calls.
+
+use crate::error::AgentError;
+use crate::member::{Member, endpoint_fact, holder_of};
+use crate::networks::not_found;
+use hopsack_api::{ApiError, AttachRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode};
+use hopsack_plan::view::{Attachment, Endpoint};
+use hopsack_types::fact::FactKey;
+use hopsack_types::intent::Intent;
+use hopsack_types::{EndpointId, Family, Generation, IfName, Mac, Network, NetworkName, numbers};
+use std::net::IpAddr;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the kernel may take.
+const KERNEL_DEADLINE: Duration = Duration::from_secs(5);
+
+fn error(code: ErrorCode, message: String) -> AgentError {
+    ApiError::new(code, message).into()
+}
+
+fn network_of(intent: &Intent, endpoint: &Endpoint) -> Option<Network> {
+    intent.networks.get(&endpoint.network).cloned()
+}
+
+/// An endpoint as callers see it.
+pub fn status(member: &Member, endpoint: &Endpoint) -> Result<EndpointStatus, AgentError> {
+    let intent = member.intent.borrow().intent.clone();
+    let network = network_of(&intent, endpoint).ok_or_else(|| not_found(&endpoint.network.to_string()))?;
+    let (link, peer) = links(endpoint.id)?;
+    Ok(EndpointStatus {
+        id: endpoint.id,
+        network: network.id,
+        network_name: network.name.clone(),
+        addresses: endpoint.addresses.clone(),
+        mac: endpoint.mac,
+        next_hops: endpoint.addresses.iter().map(|address| network.next_hop(Family::of(*address))).collect(),
+        link,
+        peer,
+        mtu: member.planner.underlay().mtu,
+        name: endpoint.name.clone(),
+    })
+}
+
+fn links(id: EndpointId) -> Result<(IfName, IfName), AgentError> {
+    let name = |prefix: &str| {
+        IfName::new(format!("{prefix}{}", id.short())).map_err(|bad| error(ErrorCode::Host, bad.to_string()))
+    };
+    Ok((name(numbers::ENDPOINT_PREFIX)?, name(numbers::PEER_PREFIX)?))
+}
+
+/// All endpoints of this host whose network is known.
+pub fn all(member: &Member) -> Vec<EndpointStatus> {
+    let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().clone();
+    endpoints.values().filter_map(|endpoint| status(member, endpoint).ok()).collect()
+}
+
+/// Makes an endpoint for Docker out of addresses that are allocated.
+pub async fn create(member: &Member, request: EndpointRequest) -> Result<EndpointStatus, AgentError> {
+    let held = member.addresses.in_use(request.network);
+    for address in &request.addresses {
+        if !held.contains_key(address) {
+            let message = format!("{address} was not allocated on this host: allocate it first");
+            return Err(error(ErrorCode::Invalid, message));
+        }
+    }
+    let mac = request.mac.unwrap_or_else(|| mac_of(request.id));
+    let endpoint = Endpoint {
+        id: request.id,
+        network: request.network,
+        addresses: request.addresses,
+        mac,
+        attachment: Attachment::Docker,
+        name: request.name,
+        labels: request.labels,
+    };
+    put(member, endpoint).await
+}
+
+/// The last six bytes of a random id, as a local unicast address.
+const fn mac_of(id: EndpointId) -> Mac {
+    let [.., a, b, c, d, e, f] = *id.as_bytes();
+    Mac::local([a, b, c, d, e, f])
+}
+
+async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, AgentError> {
+    let answer = status(member, &endpoint)?;
+    if endpoint.addresses.is_empty() {
+        return Err(error(ErrorCode::Invalid, "an endpoint needs an address".to_owned()));
+    }
+    let (id, fact) = (endpoint.id, endpoint_fact(&endpoint));
+    let generation = {
+        let mut endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.put(endpoint)?;
+        member.planner.set_endpoints(endpoints.all().clone())
+    };
+    member.facts.set(FactKey::Endpoint(id), Some(fact));
+    applied(member, generation, &answer.link).await?;
+    Ok(answer)
+}
+
+/// Waits until the kernel holds a generation, and looks whether it refused a link.
+async fn applied(member: &Member, generation: Generation, link: &IfName) -> Result<(), AgentError> {
+    let mut kernel = member.kernel.clone();
+    let reached = kernel.wait_for(|status| status.applied >= generation);
+    let status = match timeout(KERNEL_DEADLINE, reached).await {
+        Ok(Ok(status)) => status.clone(),
+        Ok(Err(_)) => return Err(error(ErrorCode::Host, "the agent is stopping: try again".to_owned())),
+        Err(_) => {
+            let message = "the kernel did not take the change in time: see `hopsack status`".to_owned();
+            return Err(error(ErrorCode::Host, message));
+        }
+    };
+    match status.failures.iter().find(|failure| failure.contains(link.as_str())) {
+        Some(failure) => Err(error(ErrorCode::Host, failure.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Removes an endpoint; its addresses stay with their holder.
+pub async fn remove(member: &Member, id: EndpointId) -> Result<Option<Endpoint>, AgentError> {
+    let (removed, generation) = {
+        let mut endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(removed) = endpoints.remove(id)? else { return Ok(None) };
+        (removed, member.planner.set_endpoints(endpoints.all().clone()))
+    };
+    member.facts.set(FactKey::Endpoint(id), None);
+    let (link, _) = links(id)?;
+    applied(member, generation, &link).await?;
+    Ok(Some(removed))
+}
+
+/// Attaches a bare namespace.
+pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointStatus, AgentError> {
+    let network = by_name(member, &request.network)?;
+    if !request.namespace.exists() {
+        let message = format!(
+            "there is no network namespace at {}: make one with `ip netns add`, or give its path",
+            request.namespace.display()
+        );
+        return Err(error(ErrorCode::NotFound, message));
+    }
+    let taken =
+        is_attached(member, |path, interface| *path == request.namespace && *interface == request.interface);
+    if taken {
+        let message = format!(
+            "{} in {} is attached already: detach it first, or choose another interface name",
+            request.interface,
+            request.namespace.display()
+        );
+        return Err(error(ErrorCode::Conflict, message));
+    }
+    let id = EndpointId::from_bytes(member.parts.entropy.bytes());
+    let mut endpoint = Endpoint {
+        id,
+        network: network.id,
+        addresses: Vec::new(),
+        mac: mac_of(id),
+        attachment: Attachment::Namespace { path: request.namespace, interface: request.interface },
+        name: request.name,
+        labels: request.labels,
+    };
+    let made = match take_addresses(member, &network, &mut endpoint, &request.addresses).await {
+        Ok(()) => put(member, endpoint.clone()).await,
+        Err(error) => Err(error),
+    };
+    if made.is_err() {
+        undo(member, &endpoint).await;
+    }
+    made
+}
+
+async fn take_addresses(
+    member: &Member,
+    network: &Network,
+    endpoint: &mut Endpoint,
+    given: &[IpAddr],
+) -> Result<(), AgentError> {
+    if let Some(outside) = given.iter().find(|address| network.subnet_of(**address).is_none()) {
+        let subnets: Vec<String> = network.subnets.iter().map(ToString::to_string).collect();
+        let message =
+            format!("{outside} is not in network {}: its subnet is {}", network.name, subnets.join(", "));
+        return Err(error(ErrorCode::Invalid, message));
+    }
+    for subnet in &network.subnets {
+        let family = subnet.family();
+        let wanted = given.iter().copied().find(|address| Family::of(*address) == family);
+        let holder = holder_of(endpoint);
+        let address = member.addresses.allocate(network.id, family, wanted, &holder).await?;
+        endpoint.addresses.push(address);
+    }
+    Ok(())
+}
+
+/// Takes back what a failed attachment has left.
+async fn undo(member: &Member, endpoint: &Endpoint) {
+    if let Err(error) = remove(member, endpoint.id).await {
+        tracing::warn!(endpoint = %endpoint.id, error = %error.chain(), "a failed endpoint was not removed wholly");
+    }
+    give_back(member, endpoint).await;
+}
+
+async fn give_back(member: &Member, endpoint: &Endpoint) {
+    for address in &endpoint.addresses {
+        if let Err(error) = member.addresses.release(endpoint.network, *address).await {
+            tracing::warn!(%address, error = %error.chain(), "an address was not given back");
+        }
+    }
+}
+
+/// Detaches a bare namespace.
+pub async fn detach(member: &Member, request: DetachRequest) -> Result<(), AgentError> {
+    let network = by_name(member, &request.network)?;
+    let attached = member
+        .endpoints
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .all()
+        .values()
+        .find(|endpoint| {
+            endpoint.network == network.id
+                && matches!(&endpoint.attachment, Attachment::Namespace { path, .. } if *path == request.namespace)
+        })
+        .cloned();
+    let Some(endpoint) = attached else {
+        let message =
+            format!("{} is not attached to network {}", request.namespace.display(), request.network);
+        return Err(error(ErrorCode::NotFound, message));
+    };
+    remove(member, endpoint.id).await?;
+    give_back(member, &endpoint).await;
+    Ok(())
+}
+
+fn is_attached(member: &Member, is_it: impl Fn(&std::path::PathBuf, &IfName) -> bool) -> bool {
+    let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = endpoints.all().values().find(|endpoint| match &endpoint.attachment {
+        Attachment::Namespace { path, interface } => is_it(path, interface),
+        Attachment::Docker => false,
+    });
+    found.is_some()
+}
+
+fn by_name(member: &Member, name: &NetworkName) -> Result<Network, AgentError> {
+    let intent = member.intent.borrow().intent.clone();
+    let found = intent.networks.values().find(|network| network.name == *name).cloned();
+    found.ok_or_else(|| not_found(name.as_str()))
+}

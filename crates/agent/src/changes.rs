@@ -1,0 +1,92 @@
+//! Writes of intent: read, decide, compare and swap, and again if somebody was quicker.
+//!
+//! What must not live here: the decisions. They come as closures that see intent as it would be replaced.
+
+use crate::error::AgentError;
+use crate::intentcopy::parse;
+use hopsack_api::{ApiError, ErrorCode};
+use hopsack_store::{Store, Txn, TxnOutcome};
+use hopsack_types::Revision;
+use hopsack_types::intent::{Intent, Key, encode};
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How often a write is tried against others who write at the same time.
+const TRIES: u32 = 30;
+/// How long to wait for the own copy to show what another has written.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// What a decision writes.
+#[derive(Debug, Default)]
+pub struct Writes(Vec<(Key, Option<Vec<u8>>)>);
+
+impl Writes {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Creates or replaces.
+    pub fn put<T: Serialize>(mut self, key: Key, value: &T) -> Result<Self, AgentError> {
+        let bytes = encode(&key, value)?;
+        self.0.push((key, Some(bytes)));
+        Ok(self)
+    }
+
+    /// Removes.
+    #[must_use]
+    pub fn delete(mut self, key: Key) -> Self {
+        self.0.push((key, None));
+        self
+    }
+}
+
+/// Writes something whose rightness depends on all of intent: names, subnets, hosts, tokens. All such writes take the
+/// directory key, so each sees the ones before it. `decide` may be called several times.
+pub async fn change<T>(
+    store: &dyn Store,
+    mut decide: impl FnMut(&Intent) -> Result<(Writes, T), AgentError>,
+) -> Result<T, AgentError> {
+    let directory = Key::Directory.to_string();
+    for attempt in 0..TRIES {
+        let snapshot = store.list("");
+        let (writes, result) = decide(&parse(&snapshot)?)?;
+        let count = format!("{}", snapshot.revision.index);
+        let mut txn = Txn::new()
+            .unchanged(directory.clone(), snapshot.entries.get(&directory))
+            .put(directory.clone(), count);
+        for (key, value) in writes.0 {
+            txn = match value {
+                Some(value) => txn.put(key.to_string(), value),
+                None => txn.delete(key.to_string()),
+            };
+        }
+        match store.txn(txn).await? {
+            TxnOutcome::Committed(_) => return Ok(result),
+            TxnOutcome::Conflict { at, .. } => caught_up(store, at, attempt).await,
+        }
+    }
+    Err(busy())
+}
+
+fn busy() -> AgentError {
+    let message = "too many others write at the same time: try again";
+    ApiError::new(ErrorCode::Unavailable, message).into()
+}
+
+/// Waits until the own copy shows the write that was in the way, and a little longer with each attempt, so that many
+/// writers come through one after another.
+async fn caught_up(store: &dyn Store, at: Revision, attempt: u32) {
+    let reached = async {
+        while store.revision() < at {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if timeout(CATCH_UP, reached).await.is_err() {
+        tracing::debug!(%at, "the own copy of intent lags behind");
+    }
+    if attempt > 3 {
+        sleep(Duration::from_millis(u64::from(attempt) * 2)).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! This host's endpoints, kept on disk: an agent that starts again serves them before anybody answers.
+
+use crate::error::AgentError;
+use crate::statedir::StateDir;
+use hopsack_plan::view::Endpoint;
+use hopsack_types::EndpointId;
+use std::collections::BTreeMap;
+
+const FILE: &str = "endpoints.json";
+
+/// The endpoints of this host.
+#[derive(Debug)]
+pub struct Endpoints {
+    dir: StateDir,
+    by_id: BTreeMap<EndpointId, Endpoint>,
+}
+
+impl Endpoints {
+    /// Reads them from disk.
+    pub fn load(dir: &StateDir) -> Result<Self, AgentError> {
+        let list: Vec<Endpoint> = dir.read_json(FILE)?.unwrap_or_default();
+        let by_id = list.into_iter().map(|endpoint| (endpoint.id, endpoint)).collect();
+        Ok(Self { dir: dir.clone(), by_id })
+    }
+
+    /// All of them.
+    pub const fn all(&self) -> &BTreeMap<EndpointId, Endpoint> {
+        &self.by_id
+    }
+
+    /// Adds or replaces one, durably.
+    pub fn put(&mut self, endpoint: Endpoint) -> Result<(), AgentError> {
+        let before = self.by_id.insert(endpoint.id, endpoint.clone());
+        self.save().inspect_err(|_| match before {
+            Some(before) => drop(self.by_id.insert(before.id, before)),
+            None => drop(self.by_id.remove(&endpoint.id)),
+        })
+    }
+
+    /// Removes one, durably. Returns it if it was there.
+    pub fn remove(&mut self, id: EndpointId) -> Result<Option<Endpoint>, AgentError> {
+        let Some(endpoint) = self.by_id.remove(&id) else { return Ok(None) };
+        match self.save() {
+            Ok(()) => Ok(Some(endpoint)),
+            Err(error) => {
+                self.by_id.insert(id, endpoint);
+                Err(error)
+            }
+        }
+    }
+
+    fn save(&self) -> Result<(), AgentError> {
+        self.dir.write_json(FILE, &self.by_id.values().collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,146 @@
+//! Errors of the agent. A variant is an operation and its object; the text says what to do.
+
+use hopsack_api::{ApiError, ErrorCode};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why the agent could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The state directory cannot be used.
+    #[error("the state directory {} cannot be written: run as root, or give another with --state-dir", path.display())]
+    StateDir {
+        /// Directory.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the state directory cannot be read.
+    #[error("cannot read {}", path.display())]
+    ReadState {
+        /// File.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the state directory cannot be written.
+    #[error("cannot write {}: is the disk full, or read-only?", path.display())]
+    WriteState {
+        /// File.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the state directory does not hold what it should.
+    #[error("{} is damaged: restore it from a backup, or remove the state directory and join again", path.display())]
+    CorruptState {
+        /// File.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A binary file of the state directory does not hold what it should.
+    #[error("{} is damaged ({reason}): restore it from a backup, or remove the state directory and join again", path.display())]
+    DamagedState {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state directory was written by a newer version.
+    #[error("{} was written by a newer hopsack (format {found}, this one knows {known}): upgrade this program", path.display())]
+    NewerState {
+        /// File.
+        path: PathBuf,
+        /// Format found.
+        found: u32,
+        /// Newest format that this program knows.
+        known: u32,
+    },
+    /// A key or certificate could not be made or read.
+    #[error("cannot {what}")]
+    Certificate {
+        /// Operation and object.
+        what: &'static str,
+        /// Cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The control port cannot be opened.
+    #[error("cannot listen on {address}: is the port in use? choose another with --control-port")]
+    Listen {
+        /// Address.
+        address: SocketAddr,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The local socket cannot be opened.
+    #[error("cannot listen on {}: does another agent run?", path.display())]
+    ListenLocal {
+        /// Socket.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent holds the state directory.
+    #[error("another agent uses the state directory {}: stop it first", path.display())]
+    StateInUse {
+        /// Directory.
+        path: PathBuf,
+    },
+    /// No address to be reached at.
+    #[error("{0}")]
+    Underlay(#[from] crate::underlay::UnderlayError),
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] hopsack_store::StoreError),
+    /// Talk with another host failed.
+    #[error("{0}")]
+    Transport(#[from] crate::transport::TransportError),
+    /// Intent could not be read or written.
+    #[error("{0}")]
+    Intent(#[from] hopsack_types::intent::IntentError),
+    /// The kernel lacks something.
+    #[error("{0}")]
+    Kernel(#[from] hopsack_kernel::KernelError),
+    /// What a caller asked for cannot be done.
+    #[error("{0}")]
+    Refused(#[from] ApiError),
+}
+
+impl AgentError {
+    /// The text with all causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !text.contains(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl From<AgentError> for ApiError {
+    fn from(error: AgentError) -> Self {
+        let code = match &error {
+            AgentError::Refused(inner) => return inner.clone(),
+            AgentError::Store(hopsack_store::StoreError::OutcomeUnknown) => ErrorCode::OutcomeUnknown,
+            AgentError::Store(_) | AgentError::Transport(_) => ErrorCode::Unavailable,
+            AgentError::Underlay(_) => ErrorCode::Invalid,
+            _ => ErrorCode::Host,
+        };
+        Self::new(code, error.chain())
+    }
+}

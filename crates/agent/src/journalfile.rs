@@ -1,0 +1,200 @@
+//! The address journal on disk: appended to, synced, replaced when it has grown. Callers that append at the same time
+//! share one sync.
+//!
+//! What must not live here: what records mean (the `ipam` crate).
+
+use crate::error::AgentError;
+use crate::reconciler::Blocking;
+use crate::statedir::StateDir;
+use hopsack_ipam::journal::{self, Record, Tear};
+use hopsack_ipam::{Book, COOL_DOWN};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const FILE: &str = "addresses.journal";
+/// A journal that is longer is replaced by its snapshot at the next start, bytes.
+const LONG: u64 = 4 << 20;
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// How many appends were ever put here.
+    taken: u64,
+}
+
+struct Written {
+    file: File,
+    /// Length of what is known to be whole.
+    length: u64,
+    /// How many appends are durable.
+    durable: u64,
+}
+
+/// The journal, open for appending.
+pub struct JournalFile {
+    path: PathBuf,
+    blocking: Blocking,
+    queue: Mutex<Queue>,
+    written: tokio::sync::Mutex<Option<Arc<Mutex<Written>>>>,
+}
+
+/// What the disk says at start.
+pub struct Opened {
+    /// The journal.
+    pub file: JournalFile,
+    /// Its records; [`Record::Lost`] among them where others may be missing: there was no journal, or its end was torn.
+    pub records: Vec<Record>,
+}
+
+impl JournalFile {
+    /// Opens the journal, or begins one. A torn end is cut off, and told.
+    pub fn open(dir: &StateDir, blocking: Blocking) -> Result<Opened, AgentError> {
+        let path = dir.path(FILE);
+        let (mut records, whole) = match dir.read(FILE)? {
+            None => (vec![Record::Lost], None),
+            Some(bytes) => {
+                let mut read = journal::decode(&bytes).map_err(|error| damaged(&path, &error))?;
+                if let Some(Tear { offset, length }) = read.tear {
+                    tracing::warn!(offset, length, "the address journal's end is torn and was cut off");
+                }
+                // In the same write that makes the journal whole again: after a crash before the fence it must not
+                // look as if nothing had been lost.
+                read.records.extend(read.tear.map(|_| Record::Lost));
+                let whole =
+                    (read.tear.is_none() && (bytes.len() as u64) < LONG).then_some(bytes.len() as u64);
+                (read.records, whole)
+            }
+        };
+        let length = match whole {
+            Some(length) => length,
+            None => {
+                records = Book::replay(&records, Duration::ZERO, COOL_DOWN).snapshot(Duration::ZERO);
+                let bytes = journal::encode_all(&records).map_err(|error| damaged(&path, &error))?;
+                dir.write(FILE, &bytes)?;
+                bytes.len() as u64
+            }
+        };
+        let file =
+            open_at(&path, length).map_err(|source| AgentError::WriteState { path: path.clone(), source })?;
+        let written = Some(Arc::new(Mutex::new(Written { file, length, durable: 0 })));
+        let file =
+            Self { path, blocking, queue: Mutex::default(), written: tokio::sync::Mutex::new(written) };
+        Ok(Opened { file, records })
+    }
+
+    /// Puts records in line. To be called in the order in which they happened, under the lock of what they change;
+    /// [`JournalFile::sync`] with the answer makes them durable.
+    pub fn put(&self, records: &[Record]) -> Result<u64, AgentError> {
+        let mut encoded = Vec::new();
+        for record in records {
+            encoded.extend(journal::encode(record).map_err(|error| damaged(&self.path, &error))?);
+        }
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.bytes.extend(encoded);
+        queue.taken += 1;
+        Ok(queue.taken)
+    }
+
+    /// Returns once the records that [`JournalFile::put`] answered `ticket` for are on disk.
+    pub async fn sync(&self, ticket: u64) -> Result<(), AgentError> {
+        let mut slot = self.written.lock().await;
+        let failed = |source| AgentError::WriteState { path: self.path.clone(), source };
+        let Some(written) = slot.clone() else {
+            return Err(failed(io::Error::other(
+                "an earlier write failed and could not be undone: restart the agent",
+            )));
+        };
+        if written.lock().unwrap_or_else(PoisonError::into_inner).durable >= ticket {
+            return Ok(());
+        }
+        let (bytes, upto) = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut queue.bytes), queue.taken)
+        };
+        let write = move || append(&written, &bytes, upto);
+        let outcome = match self.blocking {
+            Blocking::Inline => write(),
+            Blocking::Thread => tokio::task::spawn_blocking(write)
+                .await
+                .unwrap_or_else(|error| Err(Broken { cause: io::Error::other(error), undone: false })),
+        };
+        outcome.map_err(|broken| {
+            if !broken.undone {
+                *slot = None;
+            }
+            failed(broken.cause)
+        })
+    }
+}
+
+struct Broken {
+    cause: io::Error,
+    /// Whether the file ends again where it did before.
+    undone: bool,
+}
+
+fn append(written: &Mutex<Written>, bytes: &[u8], upto: u64) -> Result<(), Broken> {
+    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+    match written.file.write_all(bytes).and_then(|()| written.file.sync_data()) {
+        Ok(()) => {
+            written.length += bytes.len() as u64;
+            written.durable = upto;
+            Ok(())
+        }
+        Err(cause) => {
+            let length = written.length;
+            let undo = written.file.set_len(length).and_then(|()| written.file.seek(SeekFrom::Start(length)));
+            Err(Broken { cause, undone: undo.is_ok() })
+        }
+    }
+}
+
+fn open_at(path: &PathBuf, length: u64) -> io::Result<File> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(length)?;
+    file.seek(SeekFrom::Start(length))?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn damaged(path: &std::path::Path, error: &hopsack_ipam::IpamError) -> AgentError {
+    AgentError::DamagedState { path: path.to_owned(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hopsack_types::Incarnation;
+
+    fn boot(count: u64) -> Record {
+        Record::Boot { incarnation: Incarnation(count) }
+    }
+
+    #[tokio::test]
+    async fn what_was_synced_is_read_back_and_a_torn_end_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let first = JournalFile::open(&dir, Blocking::Thread).unwrap();
+        assert_eq!(first.records, vec![boot(0), Record::Lost]);
+        let one = first.file.put(&[boot(1)]).unwrap();
+        let two = first.file.put(&[boot(2)]).unwrap();
+        first.file.sync(two).await.unwrap();
+        first.file.sync(one).await.unwrap();
+        let again = JournalFile::open(&dir, Blocking::Thread).unwrap();
+        assert_eq!(again.records, vec![boot(0), Record::Lost, boot(1), boot(2)]);
+        let path = dir.path(FILE);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let torn = JournalFile::open(&dir, Blocking::Thread).unwrap();
+        assert_eq!(torn.records, vec![boot(1), Record::Lost]);
+        let ticket = torn.file.put(&[boot(3)]).unwrap();
+        torn.file.sync(ticket).await.unwrap();
+        assert_eq!(
+            JournalFile::open(&dir, Blocking::Thread).unwrap().records,
+            vec![boot(1), Record::Lost, boot(3)]
+        );
+    }
+}

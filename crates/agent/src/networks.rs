@@ -1,0 +1,209 @@
+//! Networks as intent: made, named, removed. Each decision sees all of intent and every host's routes.
+//!
+//! What must not live here: how a network becomes links and routes (the `plan` crate).
+
+use crate::addresses::refused;
+use crate::changes::{Writes, change};
+use crate::error::AgentError;
+use crate::member::Member;
+use hopsack_api::{ApiError, ErrorCode, NameRequest, NetworkRequest, SubnetRequest};
+use hopsack_ipam::subnet::{Obstacle, check_subnet, next_subnet};
+use hopsack_types::intent::{Intent, Key};
+use hopsack_types::resource::DockerOrigin;
+use hopsack_types::{Cidr, Family, HostId, HostName, Network, NetworkId, NetworkName};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Routes = BTreeMap<HostId, Vec<Cidr>>;
+
+/// What a new subnet must not meet.
+fn obstacles(intent: &Intent, routes: &Routes) -> Vec<Obstacle> {
+    let networks = intent.networks.values().flat_map(Obstacle::of_network);
+    let pools = intent.pools.values().map(Obstacle::of_host_range);
+    let underlays = intent.hosts.values().map(|host| Obstacle::of_underlay(&host.name, host.underlay));
+    let routes = routes.iter().filter_map(|(host, routes)| {
+        let name = &intent.hosts.get(host)?.name;
+        Some(routes.iter().filter_map(move |route| Obstacle::of_route(name, *route)))
+    });
+    networks.chain(pools).chain(underlays).chain(routes.flatten()).collect()
+}
+
+/// A subnet that meets nothing: the one that is wanted, or the next free one.
+pub fn propose_subnet(member: &Member, request: &SubnetRequest) -> Result<Cidr, AgentError> {
+    let intent = member.intent.borrow().intent.clone();
+    let mut obstacles = obstacles(&intent, &member.facts.routes());
+    match request.wanted {
+        Some(wanted) => {
+            check_subnet(wanted, &obstacles).map_err(|error| refused(&error))?;
+            Ok(wanted)
+        }
+        None => {
+            let promised = |prefix: &Cidr| Obstacle {
+                prefix: *prefix,
+                occupant: hopsack_ipam::subnet::Occupant::Route(member.identity.name.clone()),
+            };
+            obstacles.extend(request.avoid.iter().map(promised));
+            next_subnet(intent.pools.values(), request.family, &obstacles).map_err(|error| refused(&error))
+        }
+    }
+}
+
+/// Makes a network.
+pub async fn create(member: &Member, request: NetworkRequest) -> Result<Network, AgentError> {
+    let id = NetworkId::from_bytes(member.parts.entropy.bytes());
+    let routes = member.facts.routes();
+    let me = member.identity.host;
+    let network = change(member.store.as_ref(), |intent| {
+        let network = decide(intent, &routes, &request, id, me)?;
+        Ok((Writes::new().put(Key::Network(network.id), &network)?, network))
+    })
+    .await?;
+    tracing::info!(network = %network.name, id = %network.id, subnets = ?network.subnets, "network made");
+    Ok(network)
+}
+
+fn decide(
+    intent: &Intent,
+    routes: &Routes,
+    request: &NetworkRequest,
+    id: NetworkId,
+    me: HostId,
+) -> Result<Network, AgentError> {
+    let docker = request.docker.as_ref();
+    if let Some(docker) = docker
+        && let Some(made) = made_by(intent, me, &docker.id)
+    {
+        return Ok(made.clone());
+    }
+    let name = match (&request.name, docker) {
+        (Some(name), _) => name.clone(),
+        // Until the engine's event tells the real one.
+        (None, Some(docker)) => provisional_name(&docker.id)?,
+        (None, None) => return Err(ApiError::new(ErrorCode::Invalid, "a network needs a name").into()),
+    };
+    check_name(intent, &name, id)?;
+    let obstacles = obstacles(intent, routes);
+    let mut subnets = request.subnets.clone();
+    if subnets.is_empty() {
+        subnets.push(
+            next_subnet(intent.pools.values(), Family::V4, &obstacles).map_err(|error| refused(&error))?,
+        );
+    }
+    let mut families = BTreeSet::new();
+    for subnet in &subnets {
+        if !families.insert(subnet.family()) {
+            let message = format!("{subnet} is a second {} subnet: give one per family", subnet.family());
+            return Err(ApiError::new(ErrorCode::Invalid, message).into());
+        }
+        check_subnet(*subnet, &obstacles).map_err(|error| refused(&error))?;
+    }
+    for address in request.reserved.keys() {
+        if !subnets.iter().any(|subnet| subnet.contains(*address)) {
+            let message =
+                format!("{address} is to be kept free and lies in no subnet of the network: leave it out");
+            return Err(ApiError::new(ErrorCode::Invalid, message).into());
+        }
+    }
+    Ok(Network {
+        id,
+        name,
+        subnets,
+        reserved: request.reserved.clone(),
+        isolation: request.isolation,
+        labels: request.labels.clone(),
+        docker: docker.map(|docker| DockerOrigin { host: me, network: docker.id.clone(), named: false }),
+    })
+}
+
+/// The network that this host's engine made under an id: a repeated request answers the same.
+fn made_by<'a>(intent: &'a Intent, me: HostId, docker_id: &str) -> Option<&'a Network> {
+    intent.networks.values().find(|network| {
+        network.docker.as_ref().is_some_and(|origin| origin.host == me && origin.network == docker_id)
+    })
+}
+
+fn provisional_name(docker_id: &str) -> Result<NetworkName, AgentError> {
+    let short: String = docker_id.chars().take(12).collect();
+    NetworkName::new(format!("docker-{short}"))
+        .map_err(|error| ApiError::new(ErrorCode::Invalid, error.to_string()).into())
+}
+
+fn check_name(intent: &Intent, name: &NetworkName, id: NetworkId) -> Result<(), AgentError> {
+    match intent.networks.values().find(|network| network.name == *name && network.id != id) {
+        Some(_) => {
+            let message =
+                format!("there is a network {name} already: choose another name, or remove that one");
+            Err(ApiError::new(ErrorCode::Conflict, message).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Gives a network of Docker's its name and labels.
+pub async fn name(member: &Member, request: NameRequest) -> Result<Network, AgentError> {
+    let network = change(member.store.as_ref(), |intent| {
+        let known = find(intent, request.network)?;
+        let mut network = known.clone();
+        let Some(origin) = &mut network.docker else {
+            let message = format!("network {} was not made by Docker and keeps its name", known.name);
+            return Err(ApiError::new(ErrorCode::Invalid, message).into());
+        };
+        origin.named = true;
+        network.name = request.name.clone();
+        network.labels = request.labels.clone();
+        if network == *known {
+            return Ok((Writes::new(), network));
+        }
+        check_name(intent, &network.name, network.id)?;
+        Ok((Writes::new().put(Key::Network(network.id), &network)?, network))
+    })
+    .await?;
+    tracing::info!(network = %network.name, id = %network.id, "network named");
+    Ok(network)
+}
+
+/// Removes a network that no host has an endpoint in.
+pub async fn remove(member: &Member, id: NetworkId) -> Result<(), AgentError> {
+    let users = member.facts.users_of(id);
+    let removed = change(member.store.as_ref(), |intent| {
+        let Some(network) = intent.networks.get(&id) else { return Ok((Writes::new(), None)) };
+        if let Some(refusal) = in_use(intent, network, &users) {
+            return Err(refusal.into());
+        }
+        let writes = Writes::new().delete(Key::Network(id)).delete(Key::Ledger(id));
+        Ok((writes, Some(network.name.clone())))
+    })
+    .await?;
+    if let Some(name) = removed {
+        tracing::info!(network = %name, %id, "network removed");
+    }
+    Ok(())
+}
+
+fn in_use(intent: &Intent, network: &Network, users: &[(HostId, String)]) -> Option<ApiError> {
+    /// More would not fit one line.
+    const SHOWN: usize = 5;
+    let name = |host: &HostId| intent.hosts.get(host).map(|host: &hopsack_types::Host| host.name.clone());
+    let users: Vec<(HostName, &String)> =
+        users.iter().filter_map(|(host, endpoint)| Some((name(host)?, endpoint))).collect();
+    if users.is_empty() {
+        return None;
+    }
+    let shown: Vec<String> =
+        users.iter().take(SHOWN).map(|(host, endpoint)| format!("{endpoint} on {host}")).collect();
+    let more = users.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let message =
+        format!("network {} is in use by {}{more}: disconnect them first", network.name, shown.join(", "));
+    Some(ApiError::new(ErrorCode::Conflict, message))
+}
+
+fn find(intent: &Intent, id: NetworkId) -> Result<&Network, AgentError> {
+    intent.networks.get(&id).ok_or_else(|| not_found(&id.to_string()))
+}
+
+/// No such network.
+pub fn not_found(what: &str) -> AgentError {
+    let message =
+        format!("there is no network {what}: `docker network ls` or `hopsack status` shows what there is");
+    ApiError::new(ErrorCode::NotFound, message).into()
+}

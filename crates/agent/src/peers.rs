@@ -1,0 +1,144 @@
+//! This host's talk with the others: a kept connection to each for news, fresh ones for writes and for following.
+
+use crate::intentcopy::IntentAt;
+use crate::transport::{Connection, Transport, TransportError};
+use crate::wire::{Answer, Question};
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use hopsack_store::{Event, StoreError, Txn, TxnOutcome, Upstream};
+use hopsack_types::{Host, HostId, Revision};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+type Kept = Arc<tokio::sync::Mutex<Option<Connection>>>;
+
+/// The others.
+pub struct Peers {
+    me: HostId,
+    transport: Arc<dyn Transport>,
+    intent: watch::Receiver<IntentAt>,
+    /// Asked for intent while the own copy names nobody.
+    seeds: Vec<SocketAddr>,
+    kept: Mutex<BTreeMap<HostId, Kept>>,
+}
+
+impl Peers {
+    /// The peers of a host.
+    pub fn new(
+        me: HostId,
+        transport: Arc<dyn Transport>,
+        intent: watch::Receiver<IntentAt>,
+        seeds: Vec<SocketAddr>,
+    ) -> Self {
+        Self { me, transport, intent, seeds, kept: Mutex::default() }
+    }
+
+    /// Where a host's control port is.
+    pub fn control_address(host: &Host) -> SocketAddr {
+        SocketAddr::new(host.underlay, host.control_port)
+    }
+
+    /// All other hosts.
+    pub fn all(&self) -> Vec<Host> {
+        let at = self.intent.borrow();
+        at.intent.hosts.values().filter(|host| host.id != self.me).cloned().collect()
+    }
+
+    /// Asks a host over the kept connection; makes a new one where that has broken. For questions that may be asked
+    /// twice.
+    pub async fn ask(&self, host: &Host, question: &Question) -> Result<Answer, TransportError> {
+        let kept =
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(host.id).or_default().clone();
+        let mut kept = kept.lock().await;
+        if let Some(mut connection) = kept.take()
+            && let Ok(answer) = connection.ask(question).await
+        {
+            *kept = Some(connection);
+            return Ok(answer);
+        }
+        let mut connection = self.transport.connect(Self::control_address(host), Some(host.id)).await?;
+        let answer = connection.ask(question).await?;
+        *kept = Some(connection);
+        Ok(answer)
+    }
+
+    /// Asks a voter, over a connection of its own: who can take writes and certify hosts.
+    pub async fn ask_voter(&self, question: &Question) -> Result<Answer, StoreError> {
+        let voters: Vec<Host> = self.all().into_iter().filter(|host| host.voter).collect();
+        let mut unreachable: Option<TransportError> = None;
+        for voter in voters {
+            match self.transport.connect(Self::control_address(&voter), Some(voter.id)).await {
+                // Once the question is out it may have been heard, so no other voter is asked.
+                Ok(mut connection) => {
+                    return connection.ask(question).await.map_err(|error| {
+                        tracing::warn!(voter = %voter.name, %error, "a voter was asked and did not answer");
+                        StoreError::OutcomeUnknown
+                    });
+                }
+                Err(error) => unreachable = Some(error),
+            }
+        }
+        let source: Box<dyn std::error::Error + Send + Sync> = match unreachable {
+            Some(error) => error.into(),
+            None => "no voter is known".into(),
+        };
+        Err(StoreError::Unreachable { source })
+    }
+
+    /// Everybody who could serve intent: voters first.
+    fn sources(&self) -> Vec<(SocketAddr, Option<HostId>)> {
+        let mut hosts = self.all();
+        hosts.sort_by_key(|host| !host.voter);
+        let known = hosts.iter().map(|host| (Self::control_address(host), Some(host.id)));
+        let seeds = self.seeds.iter().map(|address| (*address, None));
+        known.chain(seeds).collect()
+    }
+}
+
+#[async_trait]
+impl Upstream for Peers {
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        match self.ask_voter(&Question::Txn(txn)).await? {
+            Answer::Txn(Ok(outcome)) => Ok(outcome),
+            Answer::Txn(Err(refusal)) => Err(refusal.into()),
+            _ => Err(StoreError::Unreachable { source: "the voter answered something else".into() }),
+        }
+    }
+
+    async fn follow(
+        &self,
+        from: Revision,
+    ) -> Result<BoxStream<'static, Result<Event, StoreError>>, StoreError> {
+        let mut last: Option<TransportError> = None;
+        for (address, wanted) in self.sources() {
+            match self.transport.connect(address, wanted).await {
+                Ok(mut connection) => match connection.send(&Question::Follow(from)).await {
+                    Ok(()) => return Ok(events(connection)),
+                    Err(error) => last = Some(error),
+                },
+                Err(error) => last = Some(error),
+            }
+        }
+        let source: Box<dyn std::error::Error + Send + Sync> = match last {
+            Some(error) => error.into(),
+            None => "no other host is known".into(),
+        };
+        Err(StoreError::Unreachable { source })
+    }
+}
+
+/// The events that a host streams. A silence that is too long is noticed by who reads.
+fn events(connection: Connection) -> BoxStream<'static, Result<Event, StoreError>> {
+    let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Unreachable { source };
+    Box::pin(futures::stream::unfold(Some(connection), move |connection| async move {
+        let mut connection = connection?;
+        Some(match connection.receive::<Answer>().await {
+            Ok(Some(Answer::Event(event))) => (Ok(event), Some(connection)),
+            Ok(Some(_)) => (Err(unreachable("it answered something else".into())), None),
+            Ok(None) => (Err(unreachable("the connection has ended".into())), None),
+            Err(error) => (Err(unreachable(error.into())), None),
+        })
+    }))
+}

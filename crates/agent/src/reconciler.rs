@@ -1,0 +1,163 @@
+//! The only task that touches the kernel: observe, compare with what is wanted, apply the difference, tell.
+//!
+//! It runs when something else is wanted, when the kernel says that something changed, and at a deadline, because
+//! not every change is told. What must not live here: what should be (the planner).
+
+use crate::planner::Wanted;
+use hopsack_api::KernelStatus;
+use hopsack_kernel::{Applied, Kernel};
+use hopsack_plan::HostState;
+use hopsack_types::Generation;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// A look at everything, told or not: settings below `/proc/sys` change in silence, and must be back in a second.
+const DEADLINE: Duration = Duration::from_millis(700);
+/// Events come in bursts; this is how long the first one waits for the rest, and never longer.
+const GATHER: Duration = Duration::from_millis(20);
+/// After a failure, try again this much later.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How kernel calls, which block, are kept from the runtime's threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocking {
+    /// On a thread for blocking work: the real kernel.
+    Thread,
+    /// In place: a fake kernel, which never blocks, in a simulation whose order of events must not depend on threads.
+    Inline,
+}
+
+/// The kernel, shared by the calls that are made of it one after another.
+#[derive(Clone)]
+pub struct KernelAccess {
+    kernel: Arc<Mutex<Box<dyn Kernel>>>,
+    blocking: Blocking,
+}
+
+impl KernelAccess {
+    /// Wraps a kernel.
+    pub fn new(kernel: Box<dyn Kernel>, blocking: Blocking) -> Self {
+        Self { kernel: Arc::new(Mutex::new(kernel)), blocking }
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Kernel) -> T + Send + 'static,
+    ) -> Option<T> {
+        let kernel = self.kernel.clone();
+        let run = move || work(kernel.lock().unwrap_or_else(PoisonError::into_inner).as_mut());
+        match self.blocking {
+            Blocking::Inline => Some(run()),
+            Blocking::Thread => match tokio::task::spawn_blocking(run).await {
+                Ok(result) => Some(result),
+                Err(error) => {
+                    tracing::error!(%error, "a kernel call panicked");
+                    None
+                }
+            },
+        }
+    }
+}
+
+/// One reconciler.
+pub struct Reconciler {
+    kernel: KernelAccess,
+    wanted: watch::Receiver<Wanted>,
+    dirty: Arc<Notify>,
+    status: watch::Sender<KernelStatus>,
+}
+
+impl Reconciler {
+    /// A reconciler that starts with [`Reconciler::run`].
+    pub fn new(kernel: KernelAccess, wanted: watch::Receiver<Wanted>, dirty: Arc<Notify>) -> Self {
+        Self { kernel, wanted, dirty, status: watch::Sender::new(KernelStatus::default()) }
+    }
+
+    /// What it has done, now and later.
+    pub fn status(&self) -> watch::Receiver<KernelStatus> {
+        self.status.subscribe()
+    }
+
+    /// Reconciles for ever.
+    pub async fn run(mut self) {
+        let mut clean: Option<Arc<HostState>> = None;
+        loop {
+            let wanted = self.wanted.borrow_and_update().clone();
+            if wanted.generation == Generation(0) {
+                if self.wanted.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let failed = self.reconcile(&wanted, clean.take()).await;
+            if !failed {
+                clean = Some(wanted.state.clone());
+            }
+            let deadline = Instant::now() + if failed { RETRY } else { DEADLINE };
+            tokio::select! {
+                biased;
+                changed = self.wanted.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = self.dirty.notified() => {
+                    clean = None;
+                    sleep_until(Instant::now() + GATHER).await;
+                }
+                () = sleep_until(deadline) => clean = None,
+            }
+        }
+    }
+
+    /// Makes the kernel hold what is wanted. `clean` is what it was left holding, if nothing was heard since: then
+    /// there is nothing to observe, which keeps the start of a container quick. Returns whether anything failed.
+    async fn reconcile(&self, wanted: &Wanted, clean: Option<Arc<HostState>>) -> bool {
+        let desired = wanted.state.clone();
+        let outcome = self
+            .kernel
+            .with(move |kernel| -> Result<Applied, hopsack_kernel::KernelError> {
+                let observed = match clean {
+                    Some(state) => state,
+                    None => Arc::new(kernel.observe(&desired)?),
+                };
+                Ok(if observed == desired { Applied::default() } else { kernel.apply(&observed, &desired) })
+            })
+            .await;
+        let (applied, failures) = match outcome {
+            Some(Ok(applied)) => {
+                let failures: Vec<String> = applied
+                    .failures
+                    .iter()
+                    .map(|failure| format!("{}: {}", failure.object, failure.reason))
+                    .collect();
+                (applied, failures)
+            }
+            Some(Err(error)) => (Applied::default(), vec![format!("the kernel cannot be read: {error}")]),
+            None => (Applied::default(), vec!["a kernel call panicked: see the log".to_owned()]),
+        };
+        let failed = !failures.is_empty();
+        self.status.send_if_modified(|status| {
+            let before = status.clone();
+            // The same generation again and yet something to do: somebody else changed it.
+            if status.applied == wanted.generation && status.failures.is_empty() {
+                for (table, count) in &applied.changes {
+                    *status.repaired.entry(table.to_string()).or_default() += count;
+                    tracing::info!(%table, count, "repaired what somebody else changed");
+                }
+            }
+            if failures != status.failures {
+                for failure in &failures {
+                    tracing::warn!(failure, "the kernel refused a change");
+                }
+            }
+            status.failures = failures;
+            status.applied = wanted.generation;
+            status.wanted = wanted.generation;
+            *status != before
+        });
+        failed
+    }
+}

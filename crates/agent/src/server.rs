@@ -1,0 +1,134 @@
+//! Answers other hosts: one task per connection, one question after another.
+//!
+//! What must not live here: what an answer means; each question goes to whom it concerns.
+
+use crate::admission::Admission;
+use crate::facts::Facts;
+use crate::membership::Members;
+use crate::peers::Peers;
+use crate::transport::{Connection, Transport, TransportError};
+use crate::wire::{Answer, Question};
+use hopsack_api::{ApiError, ErrorCode};
+use hopsack_gossip::Source;
+use hopsack_store::{Refusal, Store, serve};
+use hopsack_types::{HostId, Revision};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
+
+/// A connection on which nothing is asked for so long is closed.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// Whom questions go to.
+pub struct Server {
+    /// Intent.
+    pub store: Arc<dyn Store>,
+    /// The door; on voters only.
+    pub admission: Option<Admission>,
+    /// Members.
+    pub members: Arc<Members>,
+    /// Facts.
+    pub facts: Arc<Facts>,
+    /// The way to voters, for what only they can answer.
+    pub peers: Arc<Peers>,
+}
+
+impl Server {
+    /// Answers for ever.
+    pub async fn run(self: Arc<Self>, transport: Arc<dyn Transport>) {
+        loop {
+            match transport.accept().await {
+                Ok(connection) => drop(tokio::spawn(self.clone().serve(connection))),
+                Err(error) => tracing::warn!(%error, "a connection was not accepted"),
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, mut connection: Connection) {
+        let remote = connection.remote;
+        if let Err(error) = self.answer_all(&mut connection).await {
+            tracing::debug!(%remote, %error, "a connection ended");
+        }
+    }
+
+    async fn answer_all(&self, connection: &mut Connection) -> Result<(), TransportError> {
+        loop {
+            let Ok(received) = timeout(IDLE, connection.receive::<Question>()).await else { return Ok(()) };
+            let Some(question) = received? else { return Ok(()) };
+            let answer = match connection.peer {
+                Some(peer) => match question {
+                    Question::Follow(from) => return self.stream(connection, from).await,
+                    question => self.answer(question, peer, connection).await,
+                },
+                None => match question {
+                    Question::Join(_) => self.answer(question, HostId::from_bytes([0; 16]), connection).await,
+                    _ => Answer::Refused(ApiError::new(
+                        ErrorCode::Denied,
+                        "only members may ask this: join first",
+                    )),
+                },
+            };
+            connection.send(&answer).await?;
+        }
+    }
+
+    async fn stream(&self, connection: &mut Connection, from: Revision) -> Result<(), TransportError> {
+        let mut events = serve::follow(self.store.as_ref(), from);
+        while let Some(event) = events.next().await {
+            connection.send(&Answer::Event(event)).await?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, question: Question, peer: HostId, connection: &Connection) -> Answer {
+        match question {
+            Question::Join(join) => match &self.admission {
+                Some(admission) => match admission.join(join, connection.remote.ip()).await {
+                    Ok(answer) => Answer::Joined(Box::new(answer)),
+                    Err(error) => Answer::Refused(error.into()),
+                },
+                None => self.pass_on(Question::Join(join)).await,
+            },
+            Question::Renew(request) => match &self.admission {
+                Some(admission) => match admission.renew(&request, peer) {
+                    Ok(certificate) => Answer::Renewed(certificate),
+                    Err(error) => Answer::Refused(error.into()),
+                },
+                // A voter certifies whom it talks to, so this cannot be passed on.
+                None => Answer::Refused(ApiError::new(ErrorCode::Unavailable, "ask a voter for this")),
+            },
+            Question::Txn(txn) => match &self.admission {
+                Some(_) => Answer::Txn(self.store.txn(txn).await.map_err(|error| Refusal::from(&error))),
+                None => Answer::Txn(Err(Refusal::NotLeader { leader: None })),
+            },
+            Question::Members(theirs) => Answer::Members(self.members.exchange(theirs)),
+            Question::FactsHash(hash) => Answer::FactsSame(self.facts.same(hash)),
+            Question::Facts(digest) => {
+                let (batches, mine) = self.facts.page_for(&digest);
+                Answer::Facts(batches, mine)
+            }
+            Question::Push(batches) => {
+                self.facts.receive(batches, Source::Push);
+                Answer::Done
+            }
+            Question::Fill(batches) => {
+                self.facts.receive(batches, Source::Sync);
+                Answer::Done
+            }
+            Question::Follow(_) => {
+                Answer::Refused(ApiError::new(ErrorCode::Invalid, "this is answered by a stream"))
+            }
+        }
+    }
+
+    async fn pass_on(&self, question: Question) -> Answer {
+        match self.peers.ask_voter(&question).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let message = format!("the voter that could let a host in was not reached: {error}");
+                Answer::Refused(ApiError::new(ErrorCode::Unavailable, message))
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The underlay address by a rule that can be stated: what `--advertise` says, else the source address that the
+//! default route uses, IPv4 before IPv6.
+
+use hopsack_plan::view::Underlay;
+use hopsack_types::{Cidr, Family, IfName};
+use std::net::IpAddr;
+
+/// What of this host's own network the rule looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Addresses on devices that are up, ours left out.
+    pub addresses: Vec<DeviceAddress>,
+    /// Default routes, best first: their device, and their preferred source where they have one.
+    pub default_routes: Vec<DefaultRoute>,
+    /// All prefixes that this host has routes to, default routes and our own left out.
+    pub routes: Vec<Cidr>,
+}
+
+/// An address on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAddress {
+    /// Device.
+    pub device: IfName,
+    /// Address.
+    pub address: IpAddr,
+    /// On-link prefix.
+    pub on_link: Cidr,
+    /// The device's MTU, bytes.
+    pub mtu: u32,
+}
+
+/// A default route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// Family.
+    pub family: Family,
+    /// Device.
+    pub device: IfName,
+    /// Preferred source.
+    pub source: Option<IpAddr>,
+}
+
+/// Looks at this host's network.
+pub trait Scout: Send + Sync {
+    /// A fresh look.
+    fn look(&self) -> Result<Surroundings, UnderlayError>;
+}
+
+/// Why no underlay address was found.
+#[derive(Debug, thiserror::Error)]
+pub enum UnderlayError {
+    /// No default route, and none was given.
+    #[error(
+        "this host has no default route with an address: say where others reach it with --advertise ADDRESS"
+    )]
+    NoDefaultRoute,
+    /// The given address is on no device.
+    #[error("{0} is on no device of this host: give one of its own addresses with --advertise")]
+    NotHere(IpAddr),
+    /// An address that no other host can reach.
+    #[error(
+        "{0} is a loopback or link-local address that other hosts cannot reach: give another with --advertise"
+    )]
+    NotReachable(IpAddr),
+    /// The kernel's tables cannot be read.
+    #[error("cannot read this host's addresses and routes")]
+    Look {
+        /// Cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The rule by which an underlay was found, for people.
+pub const fn rule(advertise: Option<IpAddr>) -> &'static str {
+    if advertise.is_some() { "--advertise" } else { "default route" }
+}
+
+/// Applies the rule.
+pub fn find(surroundings: &Surroundings, advertise: Option<IpAddr>) -> Result<Underlay, UnderlayError> {
+    let address = match advertise {
+        Some(address) => address,
+        None => by_default_route(surroundings).ok_or(UnderlayError::NoDefaultRoute)?,
+    };
+    if !reachable(address) {
+        return Err(UnderlayError::NotReachable(address));
+    }
+    let on = surroundings
+        .addresses
+        .iter()
+        .find(|candidate| candidate.address == address)
+        .ok_or(UnderlayError::NotHere(address))?;
+    Ok(Underlay { device: on.device.clone(), address, on_link: on.on_link, mtu: on.mtu })
+}
+
+fn by_default_route(surroundings: &Surroundings) -> Option<IpAddr> {
+    Family::BOTH.into_iter().find_map(|family| {
+        surroundings.default_routes.iter().filter(|route| route.family == family).find_map(|route| {
+            let on_device = || {
+                surroundings
+                    .addresses
+                    .iter()
+                    .filter(|on| on.device == route.device && Family::of(on.address) == family)
+                    .map(|on| on.address)
+                    .find(|address| reachable(*address))
+            };
+            route.source.or_else(on_device)
+        })
+    })
+}
+
+fn reachable(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast() && !link_local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(device: &str, address: &str, length: u8) -> DeviceAddress {
+        let address = address.parse().unwrap();
+        DeviceAddress {
+            device: device.parse().unwrap(),
+            address,
+            on_link: Cidr::around(address, length),
+            mtu: 1500,
+        }
+    }
+
+    fn surroundings() -> Surroundings {
+        Surroundings {
+            addresses: vec![
+                on("lo", "127.0.0.1", 8),
+                on("eth0", "fe80::1", 64),
+                on("eth0", "10.77.1.1", 24),
+                on("eth1", "192.0.2.1", 24),
+            ],
+            default_routes: vec![DefaultRoute {
+                family: Family::V4,
+                device: "eth0".parse().unwrap(),
+                source: None,
+            }],
+            routes: vec![],
+        }
+    }
+
+    #[test]
+    fn the_default_route_decides_and_advertise_overrules_it() {
+        let found = find(&surroundings(), None).unwrap();
+        assert_eq!((found.address.to_string().as_str(), found.device.as_str()), ("10.77.1.1", "eth0"));
+        let given = find(&surroundings(), Some("192.0.2.1".parse().unwrap())).unwrap();
+        assert_eq!(given.device.as_str(), "eth1");
+    }
+
+    #[test]
+    fn addresses_that_cannot_work_are_refused() {
+        let refused = |advertise: &str| {
+            find(&surroundings(), Some(advertise.parse().unwrap())).unwrap_err().to_string()
+        };
+        assert!(refused("10.9.9.9").contains("on no device"));
+        assert!(refused("127.0.0.1").contains("loopback"));
+        let alone = Surroundings { default_routes: vec![], ..surroundings() };
+        assert!(find(&alone, None).unwrap_err().to_string().contains("--advertise"));
+    }
+}

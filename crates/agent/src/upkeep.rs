@@ -1,0 +1,107 @@
+//! Slow housekeeping of a member: its record in intent, its seeds on disk, its certificate, books of networks that
+//! are gone.
+//!
+//! What must not live here: anything that a container waits for.
+
+use crate::changes::{Writes, change};
+use crate::error::AgentError;
+use crate::identity::Identity;
+use crate::keyring;
+use crate::member::Member;
+use crate::peers::Peers;
+use crate::wire::{Answer, Question};
+use hopsack_types::fact::{Fact, FactKey};
+use hopsack_types::intent::Key;
+use std::net::SocketAddr;
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Keeps house for as long as the member lives.
+pub async fn run(member: Weak<Member>) {
+    loop {
+        sleep_until(Instant::now() + ROUND).await;
+        let Some(member) = member.upgrade() else { return };
+        if let Err(error) = round(&member).await {
+            tracing::debug!(error = %error.chain(), "upkeep was not done; it is tried again");
+        }
+    }
+}
+
+async fn round(member: &Member) -> Result<(), AgentError> {
+    let surroundings = member.parts.scout.look()?;
+    member.facts.set(FactKey::Routes, Some(Fact::Routes(surroundings.routes)));
+    keep_seeds(member)?;
+    forget_networks(member)?;
+    keep_record(member).await?;
+    renew_certificate(member).await
+}
+
+/// Whom to ask at the next start, should the copy of intent be lost.
+fn keep_seeds(member: &Member) -> Result<(), AgentError> {
+    let seeds: Vec<SocketAddr> = member.peers.all().iter().map(Peers::control_address).collect();
+    let Some(identity) = Identity::load(&member.parts.dir)? else { return Ok(()) };
+    if seeds.is_empty() || identity.seeds == seeds {
+        return Ok(());
+    }
+    Identity { seeds, ..identity }.save(&member.parts.dir)
+}
+
+/// A network that was removed leaves no book. Its record has gone from a copy of intent that names this host, so this
+/// is a removal and not an absence.
+fn forget_networks(member: &Member) -> Result<(), AgentError> {
+    let intent = member.intent.borrow().intent.clone();
+    if !intent.hosts.contains_key(&member.identity.host) {
+        return Ok(());
+    }
+    for network in member.addresses.known() {
+        if !intent.networks.contains_key(&network) && member.addresses.in_use(network).is_empty() {
+            member.addresses.forget(network)?;
+        }
+    }
+    Ok(())
+}
+
+/// The record says where this host is; its underlay address may have changed while the agent was down.
+async fn keep_record(member: &Member) -> Result<(), AgentError> {
+    let me = member.identity.host;
+    let underlay = member.planner.underlay().address;
+    let stale = member.intent.borrow().intent.hosts.get(&me).is_some_and(|host| host.underlay != underlay);
+    if !stale {
+        return Ok(());
+    }
+    change(member.store.as_ref(), |intent| {
+        let Some(host) = intent.hosts.get(&me) else { return Ok((Writes::new(), ())) };
+        let host = hopsack_types::Host { underlay, ..host.clone() };
+        Ok((Writes::new().put(Key::Host(me), &host)?, ()))
+    })
+    .await?;
+    tracing::info!(%underlay, "this host's underlay address has changed");
+    Ok(())
+}
+
+async fn renew_certificate(member: &Member) -> Result<(), AgentError> {
+    let due = crate::authority::renew_at(&member.credentials.certificate());
+    if due.is_some_and(|due| member.parts.clock.unix_seconds() < due) {
+        return Ok(());
+    }
+    let request = member.credentials.key.signing_request()?;
+    let certificate = if member.identity.voter {
+        let authority = keyring::authority(&member.parts.dir, &member.identity)?;
+        let (entropy, clock) = (&member.parts.entropy, member.parts.clock.as_ref());
+        authority.certify(&request, member.identity.host, entropy, clock)?.0.to_vec()
+    } else {
+        match member.peers.ask_voter(&Question::Renew(request)).await? {
+            Answer::Renewed(certificate) => certificate,
+            Answer::Refused(error) => return Err(error.into()),
+            _ => return Ok(()),
+        }
+    };
+    keyring::keep_certificate(&member.parts.dir, &certificate)?;
+    member.credentials.renew(certificate.into());
+    tracing::info!("this host's certificate was renewed");
+    Ok(())
+}
