@@ -53,7 +53,11 @@ fn message_of(device: u32, net: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = device;
     message.header.prefix_len = net.prefix_len();
-    message.header.scope = AddressScope::Universe;
+    // As a source for packets that leave the link, the kernel does not consider addresses of this scope.
+    message.header.scope = match net {
+        IpNet::V4(net) if net.addr().is_link_local() => AddressScope::Link,
+        _ => AddressScope::Universe,
+    };
     message.header.family = match net {
         IpNet::V4(_) => AddressFamily::Inet,
         IpNet::V6(_) => AddressFamily::Inet6,

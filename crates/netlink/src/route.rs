@@ -72,7 +72,8 @@ impl Socket {
             Err(error) if filter.table.is_some() && error.is_gone() => Vec::new(),
             other => other?,
         };
-        Ok(found.iter().filter_map(decode).collect())
+        // A kernel without IPv6 answers with the routes of the families that it has.
+        Ok(found.iter().filter_map(decode).filter(|route| route.destination.family() == family).collect())
     }
 
     /// Adds a route; fails if one of the same table, destination and metric is there, whoever made it.

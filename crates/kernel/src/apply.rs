@@ -1,0 +1,443 @@
+//! The order in which a difference is applied, the same for every kernel.
+//!
+//! 1. Links that go, or must be made anew, are removed, and all that was on them counts as not there any more.
+//! 2. Links are made (down) or changed in place; those that shall be down go down.
+//! 3. Addresses.
+//! 4. Settings, also those of links that are new.
+//! 5. Permanent neighbours, then forwarding entries.
+//! 6. The firewall, in one transaction: an endpoint's policy is in place before its link is up, and outlives it,
+//!    because links that go have gone in step 1.
+//! 7. The accept rule in the forward chain of others.
+//! 8. Containers' ends move into place, then links go up; not if the firewall could not be put in place.
+//! 9. Routing rules, then routes, each changed without a gap.
+//! 10. What is left over goes, in the reverse of this order, so that nothing that stays loses its footing before it
+//!     has changed: routes, rules, the accept rule, forwarding entries, neighbours, addresses.
+//!
+//! Settings are never put back. Failures are collected and never stop the rest. What must not live here: how an
+//! operation is done.
+
+use crate::{Applied, Failure, KernelError, Table};
+use hopsack_plan::delta::DeltaTable;
+use hopsack_plan::state::{Container, HostState, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
+use hopsack_types::firewall::Firewall;
+use hopsack_types::{Family, IfName, Mac};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::net::IpAddr;
+
+/// The single operations of one kernel. Making fails if the object is there, unless said otherwise.
+pub(crate) trait Operations {
+    /// Whether a link has to be made anew although [`remake`] sees no reason.
+    fn is_lost(&mut self, name: &IfName, observed: &Link, desired: &Link) -> bool;
+    /// Makes a link, down, with its other end beside it.
+    fn create_link(&mut self, name: &IfName, link: &Link) -> Result<(), KernelError>;
+    /// Changes alias, MTU and MAC address, and those of the other end while it is beside it.
+    fn change_link(&mut self, name: &IfName, observed: &Link, desired: &Link) -> Result<(), KernelError>;
+    /// Puts a link up or down.
+    fn set_up(&mut self, name: &IfName, up: bool) -> Result<(), KernelError>;
+    /// Moves the other end of a link into its container's namespace, if it is not there, and configures it.
+    fn place(&mut self, name: &IfName, link: &Link) -> Result<(), KernelError>;
+    /// Removes a link with all that is on it.
+    fn delete_link(&mut self, name: &IfName) -> Result<(), KernelError>;
+    /// Adds an address.
+    fn add_address(&mut self, device: &IfName, net: IpNet) -> Result<(), KernelError>;
+    /// Removes an address.
+    fn remove_address(&mut self, device: &IfName, net: IpNet) -> Result<(), KernelError>;
+    /// Writes a setting.
+    fn write_sysctl(&mut self, name: &str, value: &str) -> Result<(), KernelError>;
+    /// Makes a permanent neighbour or changes it.
+    fn set_neighbour(&mut self, device: &IfName, address: IpAddr, mac: Mac) -> Result<(), KernelError>;
+    /// Removes a neighbour.
+    fn remove_neighbour(&mut self, device: &IfName, address: IpAddr) -> Result<(), KernelError>;
+    /// Makes a forwarding entry or changes it.
+    fn set_forwarding(&mut self, device: &IfName, mac: Mac, remote: IpAddr) -> Result<(), KernelError>;
+    /// Removes a forwarding entry.
+    fn remove_forwarding(&mut self, device: &IfName, mac: Mac) -> Result<(), KernelError>;
+    /// Makes one firewall into another; returns the number of changes.
+    fn change_firewall(&mut self, observed: &Firewall, desired: &Firewall) -> Result<u64, KernelError>;
+    /// Has our mark accepted where others forward, or takes that back.
+    fn set_forward_accept(&mut self, family: Family, accept: bool) -> Result<(), KernelError>;
+    /// Adds a routing rule.
+    fn add_rule(&mut self, rule: &MarkRule) -> Result<(), KernelError>;
+    /// Removes a routing rule.
+    fn remove_rule(&mut self, rule: &MarkRule) -> Result<(), KernelError>;
+    /// Adds a route.
+    fn add_route(&mut self, key: &RouteKey, route: &Route) -> Result<(), KernelError>;
+    /// Changes a route without a gap, or adds it.
+    fn change_route(&mut self, key: &RouteKey, route: &Route) -> Result<(), KernelError>;
+    /// Removes a route.
+    fn remove_route(&mut self, key: &RouteKey) -> Result<(), KernelError>;
+}
+
+/// Makes `observed` into `desired`.
+pub(crate) fn apply(operations: &mut impl Operations, observed: &HostState, desired: &HostState) -> Applied {
+    let mut pass = Pass {
+        operations,
+        there: observed.clone(),
+        desired,
+        unusable: BTreeSet::new(),
+        new: BTreeSet::new(),
+        applied: Applied::default(),
+    };
+    pass.remove_links();
+    pass.make_links();
+    pass.add_addresses();
+    pass.write_sysctls();
+    pass.set_neighbours();
+    let safe = pass.change_firewall();
+    pass.set_forward_accept(true);
+    pass.raise_links(safe);
+    pass.add_rules();
+    pass.set_routes();
+    pass.remove_leftovers();
+    pass.applied
+}
+
+/// Whether the kind of a link cannot be changed in place.
+pub(crate) fn remake(observed: &LinkKind, desired: &LinkKind) -> bool {
+    match (observed, desired) {
+        (LinkKind::Holder, LinkKind::Holder) | (LinkKind::Veth { .. }, LinkKind::Veth { .. }) => false,
+        (LinkKind::Vxlan { .. }, LinkKind::Vxlan { .. }) => observed != desired,
+        _ => true,
+    }
+}
+
+/// Whether a setting is one of a link's own, like `net/ipv4/conf/hop0/rp_filter`.
+pub(crate) fn is_of_link(setting: &str, link: &IfName) -> bool {
+    setting.split('/').any(|part| part == link.as_str())
+}
+
+/// Writing one of these resets others of the same namespace, so they are written first (`ip-sysctl.rst`:
+/// "variable is special, its change resets all configuration parameters to their default state").
+fn resets_others(setting: &str) -> bool {
+    setting == "net/ipv4/ip_forward" || setting.ends_with("/all/forwarding")
+}
+
+/// One pass. `there` is what is there as the pass goes on.
+struct Pass<'a, O> {
+    operations: &'a mut O,
+    there: HostState,
+    desired: &'a HostState,
+    /// Links without which nothing on them can be done; the link's own failure says enough.
+    unusable: BTreeSet<IfName>,
+    /// Links made in this pass.
+    new: BTreeSet<IfName>,
+    applied: Applied,
+}
+
+impl<'a, O: Operations> Pass<'a, O> {
+    /// Tries an operation; returns whether things are now as it should have made them.
+    fn attempt(
+        &mut self,
+        table: Table,
+        object: &dyn Display,
+        operation: impl FnOnce(&mut O) -> Result<u64, KernelError>,
+    ) -> bool {
+        match operation(self.operations) {
+            Ok(0) => true,
+            Ok(changes) => {
+                *self.applied.changes.entry(table).or_default() += changes;
+                true
+            }
+            Err(error) => {
+                self.fail(table, object, &error);
+                false
+            }
+        }
+    }
+
+    /// Tries to make something; it is as good if it is there already.
+    fn make(
+        &mut self,
+        table: Table,
+        object: &dyn Display,
+        operation: impl FnOnce(&mut O) -> Result<(), KernelError>,
+    ) -> bool {
+        self.attempt(table, object, |operations| match operation(operations) {
+            Ok(()) => Ok(1),
+            Err(error) if error.is_exists() => Ok(0),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Tries to remove something; it is as good if it is gone already.
+    fn remove(
+        &mut self,
+        table: Table,
+        object: &dyn Display,
+        operation: impl FnOnce(&mut O) -> Result<(), KernelError>,
+    ) -> bool {
+        self.attempt(table, object, |operations| match operation(operations) {
+            Ok(()) => Ok(1),
+            Err(error) if error.is_gone() => Ok(0),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn fail(&mut self, table: Table, object: &dyn Display, error: &KernelError) {
+        self.applied.failures.push(Failure { table, object: object.to_string(), reason: error.reason() });
+    }
+
+    fn remove_links(&mut self) {
+        let links: Vec<(IfName, Link)> =
+            self.there.links.iter().map(|(name, link)| (name.clone(), link.clone())).collect();
+        for (name, observed) in links {
+            let goes = self.desired.links.get(&name).is_none_or(|desired| {
+                remake(&observed.kind, &desired.kind)
+                    || (observed.kind != desired.kind && self.operations.is_lost(&name, &observed, desired))
+            });
+            if !goes {
+                continue;
+            }
+            if self.remove(Table::Links, &name, |operations| operations.delete_link(&name)) {
+                self.there.links.remove(&name);
+                self.forget(&name);
+            } else {
+                self.unusable.insert(name);
+            }
+        }
+    }
+
+    /// Counts all that was on a link as not there.
+    fn forget(&mut self, link: &IfName) {
+        let there = &mut self.there;
+        there.addresses.retain(|(device, _)| device != link);
+        there.neighbours.retain(|(device, _), _| device != link);
+        there.fdb.retain(|(device, _), _| device != link);
+        there.routes.retain(|_, route| device_of(route) != Some(link));
+        there.sysctls.retain(|setting, _| !is_of_link(setting, link));
+    }
+
+    fn make_links(&mut self) {
+        for (name, link) in &self.desired.links {
+            if self.unusable.contains(name) {
+                continue;
+            }
+            let Some(observed) = self.there.links.get(name).cloned() else {
+                // Not `make`: a link of that name that is there and not observed is somebody else's.
+                let made = self
+                    .attempt(Table::Links, name, |operations| operations.create_link(name, link).map(|()| 1));
+                if made {
+                    self.new.insert(name.clone())
+                } else {
+                    self.unusable.insert(name.clone())
+                };
+                continue;
+            };
+            if changes_in_place(&observed, link) {
+                self.attempt(Table::Links, name, |operations| {
+                    operations.change_link(name, &observed, link).map(|()| 1)
+                });
+                // The kernel forgets even permanent neighbours when a link gets another MAC address.
+                if observed.mac != link.mac {
+                    self.there.neighbours.retain(|(device, _), _| device != name);
+                }
+            }
+            if observed.up && !link.up {
+                self.attempt(Table::Links, name, |operations| operations.set_up(name, false).map(|()| 1));
+                // So it does, with neighbours, routes and IPv6 addresses, when a link goes down.
+                self.there.neighbours.retain(|(device, _), _| device != name);
+                self.there.routes.retain(|_, route| device_of(route) != Some(name));
+                self.there.addresses.retain(|(device, net)| device != name || net.addr().is_ipv4());
+            }
+        }
+    }
+
+    fn add_addresses(&mut self) {
+        for (device, net) in &self.desired.addresses {
+            if self.there.addresses.contains(&(device.clone(), *net)) || self.unusable.contains(device) {
+                continue;
+            }
+            // The same address with another length is in the way of the new one.
+            let in_the_way: Vec<(IfName, IpNet)> = self
+                .there
+                .addresses
+                .iter()
+                .filter(|(other, old)| other == device && old.addr() == net.addr())
+                .filter(|old| !self.desired.addresses.contains(*old))
+                .cloned()
+                .collect();
+            for (device, old) in in_the_way {
+                self.remove(Table::Addresses, &old, |operations| operations.remove_address(&device, old));
+                self.there.addresses.remove(&(device, old));
+            }
+            self.make(Table::Addresses, net, |operations| operations.add_address(device, *net));
+        }
+    }
+
+    fn write_sysctls(&mut self) {
+        let differing: Vec<(&String, &String)> = self
+            .desired
+            .sysctls
+            .iter()
+            .filter(|(name, value)| self.there.sysctls.get(*name) != Some(value))
+            .filter(|(name, _)| !self.unusable.iter().any(|link| is_of_link(name, link)))
+            .collect();
+        let (first, then): (Vec<_>, Vec<_>) =
+            differing.into_iter().partition(|(name, _)| resets_others(name));
+        for (name, value) in first.into_iter().chain(then) {
+            self.attempt(Table::Sysctls, name, |operations| operations.write_sysctl(name, value).map(|()| 1));
+        }
+    }
+
+    fn set_neighbours(&mut self) {
+        for ((device, address), mac) in &self.desired.neighbours {
+            let there = self.there.neighbours.get(&(device.clone(), *address)) == Some(mac);
+            if !there && !self.unusable.contains(device) {
+                self.make(Table::Neighbours, address, |operations| {
+                    operations.set_neighbour(device, *address, *mac)
+                });
+            }
+        }
+        for ((device, mac), remote) in &self.desired.fdb {
+            let there = self.there.fdb.get(&(device.clone(), *mac)) == Some(remote);
+            if !there && !self.unusable.contains(device) {
+                self.make(Table::Fdb, mac, |operations| operations.set_forwarding(device, *mac, *remote));
+            }
+        }
+    }
+
+    /// Returns whether the policy is in place.
+    fn change_firewall(&mut self) -> bool {
+        let observed = std::mem::take(&mut self.there.firewall);
+        if observed == self.desired.firewall {
+            return true;
+        }
+        self.attempt(Table::Firewall, &"table inet hopsack", |operations| {
+            operations.change_firewall(&observed, &self.desired.firewall)
+        })
+    }
+
+    fn set_forward_accept(&mut self, accept: bool) {
+        let (wanted, had) = (&self.desired.forward_accept, &self.there.forward_accept);
+        let families: Vec<Family> = if accept {
+            wanted.difference(had).copied().collect()
+        } else {
+            had.difference(wanted).copied().collect()
+        };
+        for family in families {
+            self.attempt(Table::Forward, &family, |operations| {
+                operations.set_forward_accept(family, accept).map(|()| 1)
+            });
+        }
+    }
+
+    fn raise_links(&mut self, safe: bool) {
+        for (name, link) in &self.desired.links {
+            if self.unusable.contains(name) {
+                continue;
+            }
+            let observed = self.there.links.get(name).filter(|_| !self.new.contains(name));
+            let placed = observed.is_some_and(|observed| observed.kind == link.kind);
+            let raised = observed.is_some_and(|observed| observed.up);
+            let inside = matches!(&link.kind, LinkKind::Veth { container: Container::Namespace { .. }, .. })
+                && !placed;
+            if !safe && !raised && link.up {
+                self.fail(Table::Links, name, &KernelError::KeptDown);
+                self.unusable.insert(name.clone());
+                continue;
+            }
+            let good = !inside
+                || self.attempt(Table::Links, name, |operations| operations.place(name, link).map(|()| 1));
+            if link.up && !raised {
+                let up = good
+                    && self
+                        .attempt(Table::Links, name, |operations| operations.set_up(name, true).map(|()| 1));
+                if !up {
+                    self.unusable.insert(name.clone());
+                }
+            }
+        }
+    }
+
+    fn add_rules(&mut self) {
+        let missing: Vec<MarkRule> = self.desired.rules.difference(&self.there.rules).copied().collect();
+        for rule in missing {
+            self.make(Table::Rules, &rule_name(&rule), |operations| operations.add_rule(&rule));
+        }
+    }
+
+    fn set_routes(&mut self) {
+        let there = std::mem::take(&mut self.there.routes);
+        let delta = DeltaTable::new(&there, &self.desired.routes);
+        for (key, _, route) in delta.change() {
+            if !self.is_unusable(route) {
+                self.attempt(Table::Routes, &route_name(key), |operations| {
+                    operations.change_route(key, route).map(|()| 1)
+                });
+            }
+        }
+        for (key, route) in delta.add() {
+            if !self.is_unusable(route) {
+                // Not `make`: a route that is there and not observed is somebody else's.
+                self.attempt(Table::Routes, &route_name(key), |operations| {
+                    operations.add_route(key, route).map(|()| 1)
+                });
+            }
+        }
+        self.there.routes = there;
+    }
+
+    fn is_unusable(&self, route: &Route) -> bool {
+        device_of(route).is_some_and(|device| self.unusable.contains(device))
+    }
+
+    fn remove_leftovers(&mut self) {
+        let there = std::mem::take(&mut self.there);
+        let desired = self.desired;
+        for (key, _) in DeltaTable::new(&there.routes, &desired.routes).remove() {
+            self.remove(Table::Routes, &route_name(key), |operations| operations.remove_route(key));
+        }
+        for rule in there.rules.difference(&desired.rules) {
+            self.remove(Table::Rules, &rule_name(rule), |operations| operations.remove_rule(rule));
+        }
+        self.there.forward_accept = there.forward_accept;
+        self.set_forward_accept(false);
+        for ((device, mac), _) in DeltaTable::new(&there.fdb, &desired.fdb).remove() {
+            self.remove(Table::Fdb, mac, |operations| operations.remove_forwarding(device, *mac));
+        }
+        for ((device, address), _) in DeltaTable::new(&there.neighbours, &desired.neighbours).remove() {
+            self.remove(Table::Neighbours, address, |operations| {
+                operations.remove_neighbour(device, *address)
+            });
+        }
+        for (device, net) in there.addresses.difference(&desired.addresses) {
+            self.remove(Table::Addresses, net, |operations| operations.remove_address(device, *net));
+        }
+    }
+}
+
+/// Whether a link that stays differs in what is changed while it is down or up alike.
+fn changes_in_place(observed: &Link, desired: &Link) -> bool {
+    let ends = |link: &Link| match &link.kind {
+        LinkKind::Veth { peer, peer_mac, .. } => Some((peer.clone(), *peer_mac)),
+        LinkKind::Holder | LinkKind::Vxlan { .. } => None,
+    };
+    observed.alias != desired.alias
+        || observed.mtu != desired.mtu
+        || observed.mac != desired.mac
+        || ends(observed) != ends(desired)
+}
+
+/// The device that a route leads out of.
+pub(crate) const fn device_of(route: &Route) -> Option<&IfName> {
+    match &route.target {
+        RouteTarget::Via { device, .. } | RouteTarget::Device(device) => Some(device),
+        RouteTarget::Unreachable | RouteTarget::Blackhole => None,
+    }
+}
+
+/// A route as people name it; the main table goes without saying.
+pub(crate) fn route_name(key: &RouteKey) -> String {
+    if key.table == hopsack_plan::state::MAIN_TABLE {
+        key.destination.to_string()
+    } else {
+        format!("{} table {}", key.destination, key.table)
+    }
+}
+
+/// A rule as people name it.
+pub(crate) fn rule_name(rule: &MarkRule) -> String {
+    format!("{} mark {:#x} table {}", rule.family, rule.mark, rule.table)
+}

@@ -1,0 +1,108 @@
+//! The real kernel of the network namespace that the process is in.
+//!
+//! Ours is what we mark: links by alias (for the moment between making a link and naming it, by the form of its
+//! name), what is on them, routes and rules by protocol number, one nftables table, one labelled rule in the forward
+//! chain of others. Nothing else is read into a [`HostState`], so nothing else is ever changed.
+
+mod container;
+mod forward;
+mod observe;
+mod operations;
+
+use crate::apply::apply;
+use crate::{Applied, Kernel, KernelError};
+use forward::ForwardChains;
+use hopsack_netlink::generation::generation;
+use hopsack_netlink::link::LinkChange;
+use hopsack_netlink::{Socket, sysctl};
+use hopsack_nft::Nft;
+use hopsack_plan::HostState;
+use hopsack_types::IfName;
+use hopsack_types::firewall::Firewall;
+pub(crate) use observe::is_ours;
+use std::collections::BTreeMap;
+
+/// The Linux kernel.
+pub struct LinuxKernel {
+    socket: Socket,
+    nft: Nft,
+    forward: ForwardChains,
+    /// Our table as it was at a generation of nftables. Reading it takes 10 ms and more, the number 20 µs.
+    firewall: Option<(u32, Firewall)>,
+    /// Numbers of links by name, as far as they are known in the present pass.
+    indexes: BTreeMap<IfName, u32>,
+}
+
+impl LinuxKernel {
+    /// Opens the kernel of the calling thread's network namespace. Fails without `nft`.
+    pub fn new() -> Result<Self, KernelError> {
+        Ok(Self {
+            socket: Socket::open()?,
+            nft: Nft::find()?,
+            forward: ForwardChains::find(),
+            firewall: None,
+            indexes: BTreeMap::new(),
+        })
+    }
+
+    /// The netlink port that our changes are made through, so that a [`crate::watch()`] can leave them out.
+    pub const fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    fn observe_firewall(&mut self, now: u32) -> Result<Firewall, KernelError> {
+        if let Some((seen, firewall)) = &self.firewall
+            && *seen == now
+        {
+            return Ok(firewall.clone());
+        }
+        let firewall = self.nft.observe()?;
+        self.firewall = Some((now, firewall.clone()));
+        Ok(firewall)
+    }
+
+    /// The number of a link.
+    fn index(&mut self, name: &IfName) -> Result<u32, KernelError> {
+        if let Some(index) = self.indexes.get(name) {
+            return Ok(*index);
+        }
+        let link = self.socket.link(name)?.ok_or_else(|| KernelError::NoDevice(name.clone()))?;
+        self.indexes.insert(name.clone(), link.index);
+        Ok(link.index)
+    }
+
+    fn change(&mut self, name: &IfName, change: &LinkChange<'_>) -> Result<(), KernelError> {
+        let index = self.index(name)?;
+        Ok(self.socket.change_link(index, change)?)
+    }
+}
+
+impl Kernel for LinuxKernel {
+    fn observe(&mut self, desired: &HostState) -> Result<HostState, KernelError> {
+        let mut state = observe::observe(&mut self.socket, desired)?;
+        state.sysctls = self.observe_sysctls(&desired.sysctls);
+        // Read before the rules: what changes between is then found at the next look.
+        let generation = generation()?;
+        state.firewall = self.observe_firewall(generation)?;
+        state.forward_accept = self.forward.observe(&desired.forward_accept, generation);
+        Ok(state)
+    }
+
+    fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied {
+        self.indexes.clear();
+        apply(self, observed, desired)
+    }
+
+    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        names
+            .keys()
+            .filter_map(|name| match sysctl::read(name) {
+                Ok(value) => Some((name.clone(), value?)),
+                Err(error) => {
+                    tracing::debug!(%error, "a setting cannot be read");
+                    None
+                }
+            })
+            .collect()
+    }
+}
