@@ -17,6 +17,7 @@ use hopsack_api::{
     HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks,
     ReleaseRequest, Status, SubnetRequest, TokenAnswer, TokenRequest,
 };
+use hopsack_store::Store;
 use hopsack_types::intent::Key;
 use hopsack_types::{Cidr, EndpointId, Network, NetworkId};
 use std::net::IpAddr;
@@ -46,13 +47,17 @@ impl Agent {
             outside_faults: RwLock::default(),
         });
         if let Some(identity) = identity {
-            agent.enter(identity).await?;
+            agent.enter(identity, None).await?;
         }
         Ok(agent)
     }
 
-    async fn enter(self: &Arc<Self>, identity: Identity) -> Result<Arc<Member>, AgentError> {
-        let member = Member::start(self.parts.clone(), identity).await?;
+    async fn enter(
+        self: &Arc<Self>,
+        identity: Identity,
+        made: Option<Arc<dyn Store>>,
+    ) -> Result<Arc<Member>, AgentError> {
+        let member = Member::start(self.parts.clone(), identity, made).await?;
         *self.member.write().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
         publish_networks(&member, &self.networks);
         tokio::spawn(follow_networks(member.clone(), Arc::downgrade(self)));
@@ -102,7 +107,9 @@ impl Agent {
 
 fn publish_networks(member: &Member, networks: &watch::Sender<Arc<Networks>>) {
     let intent = member.intent.borrow().intent.clone();
-    let fresh = Networks { me: Some(member.identity.host), networks: intent.networks.clone() };
+    // A copy of intent that does not name this host has not arrived yet, and must not be taken for "no networks".
+    let me = Some(member.identity.host).filter(|me| intent.hosts.contains_key(me));
+    let fresh = Networks { me, networks: intent.networks.clone() };
     networks.send_if_modified(|known| {
         let changed = **known != fresh;
         *known = Arc::new(fresh);
@@ -134,10 +141,11 @@ impl Api for Service {
             host: made.identity.host,
             name: made.identity.name.clone(),
             advertise: made.underlay,
+            address: (made.underlay, made.identity.control_port).into(),
             pools: made.pools,
             token: made.token.to_string(),
         };
-        self.0.enter(made.identity).await?;
+        self.0.enter(made.identity, Some(made.store)).await?;
         Ok(answer)
     }
 
@@ -146,7 +154,7 @@ impl Api for Service {
         self.0.outside()?;
         let (identity, advertise) = entry::join(&self.0.parts, request).await?;
         let (cluster, host, name) = (identity.cluster, identity.host, identity.name.clone());
-        let member = self.0.enter(identity).await?;
+        let member = self.0.enter(identity, None).await?;
         let hosts = member.intent.borrow().intent.hosts.len();
         Ok(JoinAnswer { cluster, host, name, advertise, hosts })
     }

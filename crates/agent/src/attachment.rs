@@ -94,6 +94,15 @@ async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, Agen
     let (id, fact) = (endpoint.id, endpoint_fact(&endpoint));
     let generation = {
         let mut endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let shares = |other: &&Endpoint| {
+            other.id != id
+                && other.network == endpoint.network
+                && other.addresses.iter().any(|address| endpoint.addresses.contains(address))
+        };
+        if let Some(other) = endpoints.all().values().find(shares) {
+            let message = format!("the address is in use by {} on this host: choose another", other.name);
+            return Err(error(ErrorCode::Conflict, message));
+        }
         endpoints.put(endpoint)?;
         member.planner.set_endpoints(endpoints.all().clone())
     };

@@ -16,11 +16,13 @@ use crate::wire::{Answer, JoinQuestion, Question};
 use hopsack_api::{ApiError, ErrorCode, InitRequest, JoinRequest};
 use hopsack_ipam::subnet::{Obstacle, check_pool, default_pool_v4, default_pool_v6};
 
+use hopsack_store::Store;
 use hopsack_types::intent::Key;
 use hopsack_types::resource::Cluster;
 use hopsack_types::{Cidr, ClusterId, Family, Host, HostId, HostName, Incarnation, Pool, PoolName};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// How long a first token is good, seconds.
 pub const TOKEN_LIFETIME: u64 = 24 * 3600;
@@ -30,6 +32,8 @@ const JOINING: &str = "joining.json";
 pub struct Made {
     /// This host in it.
     pub identity: Identity,
+    /// Its store of intent, open.
+    pub store: Arc<dyn Store>,
     /// Where others reach it.
     pub underlay: IpAddr,
     /// Pools.
@@ -93,7 +97,6 @@ pub async fn init(parts: &Parts, request: InitRequest) -> Result<Made, AgentErro
         Ok((writes.put(Key::Host(host), &record)?, ()))
     })
     .await?;
-    parts.stores.close_voter(store).await;
     let identity = Identity {
         format: FORMAT,
         cluster,
@@ -108,7 +111,7 @@ pub async fn init(parts: &Parts, request: InitRequest) -> Result<Made, AgentErro
     identity.save(&parts.dir)?;
     tracing::info!(%cluster, %host, "cluster made");
     let pools = pools.into_iter().map(|pool| pool.cidr).collect();
-    Ok(Made { identity, underlay: underlay.address, pools, token })
+    Ok(Made { identity, store, underlay: underlay.address, pools, token })
 }
 
 fn pools(parts: &Parts, given: Vec<Cidr>, obstacles: &[Obstacle]) -> Result<Vec<Pool>, AgentError> {

@@ -87,7 +87,7 @@ pub enum AgentError {
         path: PathBuf,
         /// Cause.
         #[source]
-        source: io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Another agent holds the state directory.
     #[error("another agent uses the state directory {}: stop it first", path.display())]
@@ -110,6 +110,16 @@ pub enum AgentError {
     /// The kernel lacks something.
     #[error("{0}")]
     Kernel(#[from] hopsack_kernel::KernelError),
+    /// Docker's front door cannot be opened.
+    #[error("{0}")]
+    Docker(#[from] hopsack_docker::DockerError),
+    /// Signals cannot be awaited.
+    #[error("cannot wait for signals")]
+    Signals {
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
     /// What a caller asked for cannot be done.
     #[error("{0}")]
     Refused(#[from] ApiError),

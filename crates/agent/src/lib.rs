@@ -27,6 +27,7 @@ pub mod identity;
 pub mod intentcopy;
 pub mod journalfile;
 pub mod keyring;
+pub mod linux;
 pub mod member;
 pub mod membership;
 pub mod networks;

@@ -77,7 +77,12 @@ pub struct Member {
 
 impl Member {
     /// Starts everything, from disk, with nobody reachable if need be.
-    pub async fn start(parts: Parts, identity: Identity) -> Result<Arc<Self>, AgentError> {
+    /// `made` is the store of a cluster that this host has just made.
+    pub async fn start(
+        parts: Parts,
+        identity: Identity,
+        made: Option<Arc<dyn Store>>,
+    ) -> Result<Arc<Self>, AgentError> {
         let me = identity.host;
         let credentials = Arc::new(keyring::credentials(&parts.dir, &identity)?);
         let surroundings = parts.scout.look()?;
@@ -87,7 +92,9 @@ impl Member {
 
         let (intent_sender, intent) = watch::channel(IntentAt::default());
         let peers = Arc::new(Peers::new(me, transport.clone(), intent.clone(), identity.seeds.clone()));
-        let (store, replica): (Arc<dyn Store>, Option<Replica>) = if identity.voter {
+        let (store, replica): (Arc<dyn Store>, Option<Replica>) = if let Some(made) = made {
+            (made, None)
+        } else if identity.voter {
             (parts.stores.open_voter(&parts.dir).await?, None)
         } else {
             let replica = parts.stores.open_copy(&parts.dir, peers.clone()).await?;

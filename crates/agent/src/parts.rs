@@ -50,8 +50,6 @@ pub struct Parts {
 pub trait Stores: Send + Sync {
     /// The store of a new cluster's first voter. What an `init` that did not end left behind is replaced.
     async fn create_voter(&self, dir: &StateDir, entropy: &Entropy) -> Result<Arc<dyn Store>, AgentError>;
-    /// Closes a voter's store, so that it can be opened again.
-    async fn close_voter(&self, store: Arc<dyn Store>);
     /// A voter's store at its start.
     async fn open_voter(&self, dir: &StateDir) -> Result<Arc<dyn Store>, AgentError>;
     /// Begins the copy of a host that has joined.

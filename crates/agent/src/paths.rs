@@ -9,10 +9,11 @@ use crate::statedir::StateDir;
 use async_trait::async_trait;
 use hopsack_path::{PathStatus, PathTable, Probe, Reach};
 use hopsack_plan::Features;
+use hopsack_plan::paths::{may_be_direct, may_be_tunnelled, probe_addresses};
 use hopsack_plan::view::Underlay;
 use hopsack_types::fact::{Fact, FactKey};
 use hopsack_types::path::{PathChoice, PathKind};
-use hopsack_types::{Family, HostId, numbers};
+use hopsack_types::{HostId, numbers};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -105,15 +106,16 @@ impl Paths {
 
     /// Takes in the peers of intent and the underlay; gives the choices.
     pub fn set_peers(&self, at: &IntentAt, underlay: &Underlay) -> BTreeMap<HostId, PathChoice> {
+        let Some(own) = at.intent.hosts.get(&self.me) else { return BTreeMap::new() };
         let reaches = at
             .intent
             .hosts
             .values()
-            .filter(|host| host.id != self.me && Family::of(host.underlay) == Family::of(underlay.address))
+            .filter(|host| host.id != self.me)
             .map(|host| {
                 let reach = Reach {
-                    direct: underlay.on_link.contains(host.underlay).then_some(underlay.mtu),
-                    vxlan: self.features.vxlan.then(|| underlay.vxlan_mtu()),
+                    direct: may_be_direct(underlay, own, host).then_some(underlay.mtu),
+                    vxlan: may_be_tunnelled(underlay, &self.features, host).then(|| underlay.vxlan_mtu()),
                 };
                 (host.id, reach)
             })
@@ -137,14 +139,15 @@ impl Paths {
         let mut told = BTreeMap::new();
         loop {
             let at = intent.borrow_and_update().clone();
-            self.set_peers(&at, &planner.underlay());
+            let underlay = planner.underlay();
+            self.set_peers(&at, &underlay);
             heard.borrow_and_update();
             for (peer, fact) in facts.paths_to_me() {
                 self.with(|table, _| table.handle_fact(peer, &fact));
             }
             let mut deadline = Instant::now();
             while Instant::now() >= deadline {
-                self.send_due(prober.as_ref(), &at).await;
+                self.send_due(prober.as_ref(), &at, &underlay).await;
                 deadline = self.with(|table, _| table.wakes_at()).map_or_else(
                     || Instant::now() + Duration::from_secs(1),
                     |at| (self.started + at).max(Instant::now() + Duration::from_millis(1)),
@@ -161,9 +164,9 @@ impl Paths {
         }
     }
 
-    async fn send_due(&self, prober: &dyn Prober, at: &IntentAt) {
+    async fn send_due(&self, prober: &dyn Prober, at: &IntentAt, underlay: &Underlay) {
         for probe in self.with(|table, now| table.due(now)) {
-            let Some(echo) = self.echo(at, probe) else { continue };
+            let Some(echo) = self.echo(at, underlay, probe) else { continue };
             if let Err(error) = prober.send(echo).await {
                 tracing::trace!(to = %echo.to, size = echo.size, %error, "a probe was not sent");
                 self.with(|table, now| table.handle_refused(probe.peer, probe.kind, probe.sequence, now));
@@ -171,18 +174,10 @@ impl Paths {
         }
     }
 
-    /// Probes go between host addresses of the first family that both have.
-    fn echo(&self, at: &IntentAt, probe: Probe) -> Option<Echo> {
-        let (mine, theirs) = (at.intent.hosts.get(&self.me)?, at.intent.hosts.get(&probe.peer)?);
-        Family::BOTH.into_iter().find_map(|family| {
-            Some(Echo {
-                from: mine.address(family)?,
-                to: theirs.address(family)?,
-                id: icmp_id(probe.kind),
-                sequence: probe.sequence,
-                size: probe.size,
-            })
-        })
+    fn echo(&self, at: &IntentAt, underlay: &Underlay, probe: Probe) -> Option<Echo> {
+        let (own, peer) = (at.intent.hosts.get(&self.me)?, at.intent.hosts.get(&probe.peer)?);
+        let (from, to) = probe_addresses(underlay, own, peer)?;
+        Some(Echo { from, to, id: icmp_id(probe.kind), sequence: probe.sequence, size: probe.size })
     }
 
     fn take(&self, at: &IntentAt, reply: EchoReply) {

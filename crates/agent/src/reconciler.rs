@@ -13,8 +13,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// A look at everything, told or not: settings below `/proc/sys` change in silence, and must be back in a second.
-const DEADLINE: Duration = Duration::from_millis(700);
+/// Settings below `/proc/sys` change in silence, and must be back in a second.
+const SETTINGS: Duration = Duration::from_millis(700);
+/// A look at everything, should a change not have been told.
+const EVERYTHING: Duration = Duration::from_secs(30);
 /// Events come in bursts; this is how long the first one waits for the rest, and never longer.
 const GATHER: Duration = Duration::from_millis(20);
 /// After a failure, try again this much later.
@@ -61,6 +63,37 @@ impl KernelAccess {
     }
 }
 
+/// What to look at before comparing. The rest is taken to be as it was left, since nothing was heard since.
+enum Look {
+    /// All that is ours.
+    Everything,
+    /// Only settings, which nothing tells of.
+    Settings(Arc<HostState>),
+    /// Nothing, which keeps the start of a container quick.
+    Nothing(Arc<HostState>),
+}
+
+impl Look {
+    fn at(
+        self,
+        kernel: &mut dyn Kernel,
+        desired: &HostState,
+    ) -> Result<Arc<HostState>, hopsack_kernel::KernelError> {
+        Ok(match self {
+            Self::Everything => Arc::new(kernel.observe(desired)?),
+            Self::Nothing(left) => left,
+            Self::Settings(left) => {
+                let sysctls = kernel.observe_sysctls(&left.sysctls);
+                if sysctls == left.sysctls {
+                    left
+                } else {
+                    Arc::new(HostState { sysctls, ..HostState::clone(&left) })
+                }
+            }
+        })
+    }
+}
+
 /// One reconciler.
 pub struct Reconciler {
     kernel: KernelAccess,
@@ -82,7 +115,8 @@ impl Reconciler {
 
     /// Reconciles for ever.
     pub async fn run(mut self) {
-        let mut clean: Option<Arc<HostState>> = None;
+        let mut look = Look::Everything;
+        let mut everything_at = Instant::now() + EVERYTHING;
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             if wanted.generation == Generation(0) {
@@ -91,39 +125,39 @@ impl Reconciler {
                 }
                 continue;
             }
-            let failed = self.reconcile(&wanted, clean.take()).await;
-            if !failed {
-                clean = Some(wanted.state.clone());
-            }
-            let deadline = Instant::now() + if failed { RETRY } else { DEADLINE };
+            let left = self.reconcile(&wanted, look).await;
+            let pause = if left.is_some() { SETTINGS } else { RETRY };
             tokio::select! {
                 biased;
                 changed = self.wanted.changed() => {
                     if changed.is_err() {
                         return;
                     }
+                    look = left.map_or(Look::Everything, Look::Nothing);
                 }
                 () = self.dirty.notified() => {
-                    clean = None;
+                    look = Look::Everything;
                     sleep_until(Instant::now() + GATHER).await;
                 }
-                () = sleep_until(deadline) => clean = None,
+                () = sleep_until(Instant::now() + pause) => {
+                    look = left.map_or(Look::Everything, Look::Settings);
+                    if Instant::now() >= everything_at {
+                        look = Look::Everything;
+                        everything_at = Instant::now() + EVERYTHING;
+                    }
+                }
             }
         }
     }
 
-    /// Makes the kernel hold what is wanted. `clean` is what it was left holding, if nothing was heard since: then
-    /// there is nothing to observe, which keeps the start of a container quick. Returns whether anything failed.
-    async fn reconcile(&self, wanted: &Wanted, clean: Option<Arc<HostState>>) -> bool {
+    /// Makes the kernel hold what is wanted. Returns what it was left holding, if nothing failed.
+    async fn reconcile(&self, wanted: &Wanted, look: Look) -> Option<Arc<HostState>> {
         let desired = wanted.state.clone();
         let outcome = self
             .kernel
             .with(move |kernel| -> Result<Applied, hopsack_kernel::KernelError> {
-                let observed = match clean {
-                    Some(state) => state,
-                    None => Arc::new(kernel.observe(&desired)?),
-                };
-                Ok(if observed == desired { Applied::default() } else { kernel.apply(&observed, &desired) })
+                let observed = look.at(kernel, &desired)?;
+                Ok(if *observed == *desired { Applied::default() } else { kernel.apply(&observed, &desired) })
             })
             .await;
         let (applied, failures) = match outcome {
@@ -158,6 +192,6 @@ impl Reconciler {
             status.wanted = wanted.generation;
             *status != before
         });
-        failed
+        (!failed).then(|| wanted.state.clone())
     }
 }

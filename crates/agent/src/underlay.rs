@@ -1,44 +1,10 @@
 //! The underlay address by a rule that can be stated: what `--advertise` says, else the source address that the
 //! default route uses, IPv4 before IPv6.
 
+use hopsack_kernel::{KernelError, Surroundings};
 use hopsack_plan::view::Underlay;
-use hopsack_types::{Cidr, Family, IfName};
+use hopsack_types::Family;
 use std::net::IpAddr;
-
-/// What of this host's own network the rule looks at.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surroundings {
-    /// Addresses on devices that are up, ours left out.
-    pub addresses: Vec<DeviceAddress>,
-    /// Default routes, best first: their device, and their preferred source where they have one.
-    pub default_routes: Vec<DefaultRoute>,
-    /// All prefixes that this host has routes to, default routes and our own left out.
-    pub routes: Vec<Cidr>,
-}
-
-/// An address on a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceAddress {
-    /// Device.
-    pub device: IfName,
-    /// Address.
-    pub address: IpAddr,
-    /// On-link prefix.
-    pub on_link: Cidr,
-    /// The device's MTU, bytes.
-    pub mtu: u32,
-}
-
-/// A default route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DefaultRoute {
-    /// Family.
-    pub family: Family,
-    /// Device.
-    pub device: IfName,
-    /// Preferred source.
-    pub source: Option<IpAddr>,
-}
 
 /// Looks at this host's network.
 pub trait Scout: Send + Sync {
@@ -67,7 +33,7 @@ pub enum UnderlayError {
     Look {
         /// Cause.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: KernelError,
     },
 }
 
@@ -120,6 +86,8 @@ fn reachable(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hopsack_kernel::{DefaultRoute, DeviceAddress};
+    use hopsack_types::Cidr;
 
     fn on(device: &str, address: &str, length: u8) -> DeviceAddress {
         let address = address.parse().unwrap();

@@ -10,34 +10,71 @@ use crate::keyring;
 use crate::member::Member;
 use crate::peers::Peers;
 use crate::wire::{Answer, Question};
+use hopsack_types::NetworkId;
 use hopsack_types::fact::{Fact, FactKey};
 use hopsack_types::intent::Key;
-use std::net::SocketAddr;
-use std::sync::Weak;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(10);
 
+/// An address that no endpoint has for so long was taken for a container that never came to be.
+const STRAY: Duration = Duration::from_secs(120);
+
+type Strays = BTreeMap<(NetworkId, IpAddr), Instant>;
+
 /// Keeps house for as long as the member lives.
 pub async fn run(member: Weak<Member>) {
+    let mut strays = Strays::new();
     loop {
         sleep_until(Instant::now() + ROUND).await;
         let Some(member) = member.upgrade() else { return };
-        if let Err(error) = round(&member).await {
+        if let Err(error) = round(&member, &mut strays).await {
             tracing::debug!(error = %error.chain(), "upkeep was not done; it is tried again");
         }
     }
 }
 
-async fn round(member: &Member) -> Result<(), AgentError> {
+async fn round(member: &Member, strays: &mut Strays) -> Result<(), AgentError> {
+    release_strays(member, strays).await?;
     let surroundings = member.parts.scout.look()?;
     member.facts.set(FactKey::Routes, Some(Fact::Routes(surroundings.routes)));
     keep_seeds(member)?;
     forget_networks(member)?;
     keep_record(member).await?;
     renew_certificate(member).await
+}
+
+/// Gives back what was taken for a container that never came to be: its front door died in between.
+async fn release_strays(member: &Member, strays: &mut Strays) -> Result<(), AgentError> {
+    let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().clone();
+    let has_endpoint = |network: NetworkId, address: IpAddr| {
+        endpoints
+            .values()
+            .any(|endpoint| endpoint.network == network && endpoint.addresses.contains(&address))
+    };
+    let alone: BTreeSet<(NetworkId, IpAddr)> = member
+        .addresses
+        .known()
+        .into_iter()
+        .flat_map(|network| {
+            member.addresses.in_use(network).into_keys().map(move |address| (network, address))
+        })
+        .filter(|(network, address)| !has_endpoint(*network, *address))
+        .collect();
+    strays.retain(|stray, _| alone.contains(stray));
+    for (network, address) in alone {
+        let since = *strays.entry((network, address)).or_insert_with(Instant::now);
+        if since.elapsed() >= STRAY {
+            member.addresses.release(network, address).await?;
+            tracing::info!(%network, %address, "gave back an address that no container came for");
+        }
+    }
+    Ok(())
 }
 
 /// Whom to ask at the next start, should the copy of intent be lost.

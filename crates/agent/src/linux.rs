@@ -1,0 +1,151 @@
+//! The real agent: real kernel, TLS, raw sockets, disk; Docker's front door and the local socket opened; ended by a
+//! signal. The kernel stays as it is when it ends.
+
+mod prober;
+mod stores;
+
+use crate::agent::{Agent, Service};
+use crate::entropy::{Entropy, SystemClock};
+use crate::error::AgentError;
+use crate::parts::Parts;
+use crate::reconciler::{Blocking, KernelAccess};
+use crate::statedir::StateDir;
+use crate::tls::TlsWire;
+use crate::underlay::{Scout, UnderlayError};
+use hopsack_api::{Api, server};
+use hopsack_docker::{DockerEngine, FrontDoor};
+use hopsack_kernel::{LinuxKernel, Surroundings, surroundings};
+use hopsack_types::HostName;
+use nix::fcntl::{Flock, FlockArg};
+use prober::RawProber;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use stores::DiskStores;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+/// What a real agent is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its state directory.
+    pub state_dir: PathBuf,
+    /// Its local socket.
+    pub socket: PathBuf,
+    /// Control port for a cluster that is made or entered from now on.
+    pub control_port: u16,
+    /// Docker's front door; none keeps it shut.
+    pub docker: Option<DockerConfig>,
+}
+
+/// Docker's front door.
+#[derive(Debug, Clone)]
+pub struct DockerConfig {
+    /// Where the engine listens.
+    pub engine_socket: PathBuf,
+    /// Where the engine looks for us.
+    pub plugin_socket: PathBuf,
+}
+
+/// Runs an agent until SIGTERM or SIGINT. `ready` is called once it answers.
+pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError> {
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let dir = StateDir::open(&config.state_dir)?;
+    let _only_one = lock(&dir)?;
+    let found = hopsack_kernel::probe()?;
+    for remark in &found.remarks {
+        tracing::warn!("{remark}");
+    }
+    let kernel = LinuxKernel::new()?;
+    let dirty = Arc::new(Notify::new());
+    let changed = dirty.clone();
+    let _watch = hopsack_kernel::watch(vec![kernel.port()], move || changed.notify_one())?;
+    let parts = Parts {
+        dir,
+        control_port: config.control_port,
+        machine_name: machine_name(),
+        kernel: KernelAccess::new(Box::new(kernel), Blocking::Thread),
+        features: found.features,
+        dirty,
+        blocking: Blocking::Thread,
+        wire: Arc::new(TlsWire),
+        prober: Arc::new(RawProber::default()),
+        scout: Arc::new(KernelScout),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(Entropy::from_system()),
+        stores: Arc::new(DiskStores),
+    };
+    let listener = server::bind(&config.socket)
+        .map_err(|source| AgentError::ListenLocal { path: config.socket.clone(), source: source.into() })?;
+    let agent = Agent::build(parts).await?;
+    let service: Arc<dyn Api> = Arc::new(Service(agent.clone()));
+    let local = tokio::spawn(server::serve(listener, service.clone()));
+    let docker = match &config.docker {
+        Some(docker) => Some(open_docker(docker, service)?),
+        None => None,
+    };
+    let faults = docker.as_ref().map(|door| tokio::spawn(tell_faults(agent.clone(), door.status())));
+    ready();
+    tracing::info!(socket = %config.socket.display(), "the agent is ready");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("the agent stops; the network stays as it is");
+    drop(docker);
+    if let Some(faults) = faults {
+        faults.abort();
+    }
+    local.abort();
+    agent.stop().await;
+    // Nobody listens there any more; a client should hear that at once.
+    if let Err(error) = std::fs::remove_file(&config.socket) {
+        tracing::debug!(%error, "the local socket was not removed");
+    }
+    Ok(())
+}
+
+/// This host's own network, from the kernel.
+struct KernelScout;
+
+impl Scout for KernelScout {
+    fn look(&self) -> Result<Surroundings, UnderlayError> {
+        surroundings().map_err(|source| UnderlayError::Look { source })
+    }
+}
+
+fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, AgentError> {
+    signal(kind).map_err(|source| AgentError::Signals { source })
+}
+
+/// One agent per state directory. The lock goes with the process, however it ends.
+fn lock(dir: &StateDir) -> Result<Flock<File>, AgentError> {
+    let path = dir.path("lock");
+    let file = File::create(&path).map_err(|source| AgentError::WriteState { path: path.clone(), source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| AgentError::StateInUse { path })
+}
+
+/// The machine's name as a host name, as far as it can be one.
+fn machine_name() -> Option<HostName> {
+    let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
+    HostName::new(name.to_ascii_lowercase()).ok()
+}
+
+fn open_docker(config: &DockerConfig, service: Arc<dyn Api>) -> Result<FrontDoor, AgentError> {
+    let engine = Arc::new(DockerEngine::new(config.engine_socket.clone()));
+    Ok(hopsack_docker::serve(&config.plugin_socket, engine, service)?)
+}
+
+async fn tell_faults(
+    agent: Arc<Agent>,
+    mut status: tokio::sync::watch::Receiver<hopsack_docker::DockerStatus>,
+) {
+    loop {
+        let faults = status.borrow_and_update().faults.clone();
+        agent.set_outside_faults(faults);
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
