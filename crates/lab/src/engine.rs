@@ -128,7 +128,8 @@ impl Lab {
     }
 }
 
-/// A root file system as a tar: busybox under all its names, and iperf3 with its libraries if it is there.
+/// A root file system as a tar: busybox under all its names, and iperf3 if it is there, with their libraries: Debian
+/// has a busybox that is not linked statically as well.
 fn build_image(folder: &Path) -> Result<PathBuf> {
     let tar = folder.with_extension("tar");
     if tar.exists() {
@@ -138,16 +139,17 @@ fn build_image(folder: &Path) -> Result<PathBuf> {
         set -e
         cd "$1"
         mkdir -p bin etc usr/bin proc sys dev tmp root var
-        busybox=$(command -v busybox)
-        cp "$busybox" bin/busybox
-        for name in $(busybox --list); do [ "$name" = busybox ] || ln -sf busybox bin/"$name"; done
-        if iperf3=$(command -v iperf3); then
-            cp "$iperf3" usr/bin/
-            ldd "$iperf3" | grep -o '/[^ ]*' | while read -r library; do
+        take() {
+            cp "$1" "$2"
+            # A static one has none, which ldd says by failing.
+            { ldd "$1" 2>/dev/null || :; } | grep -o '/[^ ]*' | while read -r library; do
                 mkdir -p ".$(dirname "$library")"
                 cp -L "$library" ".$library"
             done
-        fi
+        }
+        take "$(command -v busybox)" bin/busybox
+        for name in $(busybox --list); do [ "$name" = busybox ] || ln -sf busybox bin/"$name"; done
+        if iperf3=$(command -v iperf3); then take "$iperf3" usr/bin/; fi
         printf 'hosts: files dns\n' >etc/nsswitch.conf
         tar -cf "$2" .
     "#;

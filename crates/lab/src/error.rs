@@ -45,7 +45,9 @@ pub enum LabError {
         known: String,
     },
     /// A lab of that name stands already.
-    #[error("lab {0:?} is up already: take it down with `hopsack lab down {0}` or choose another name")]
+    #[error(
+        "lab {0:?} is up already: take it down with `hopsack lab down --name {0}` or choose another name"
+    )]
     AlreadyUp(String),
     /// No lab of that name.
     #[error("there is no lab {0:?}: `hopsack lab status` lists the ones that are up")]

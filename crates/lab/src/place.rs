@@ -9,7 +9,7 @@ use crate::wait;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -30,10 +30,12 @@ pub trait Inside {
     /// Where.
     fn place(&self) -> &Place;
 
-    /// A program to be run here; set its input, environment or deadline first.
+    /// A program to be run here; set its input, environment or deadline first. The lab's own program is found by its
+    /// name, before others of that name.
     fn program(&self, argv: &[&str]) -> Program {
         let place = self.place();
-        Program::new(argv.iter().copied()).mark(&place.lab).inside(&place.namespaces)
+        let program = Program::new(argv.iter().copied()).mark(&place.lab).inside(&place.namespaces);
+        program.envs(&[("PATH".to_owned(), search_path(&place.program))])
     }
 
     /// Runs a program to its end, however that is.
@@ -79,6 +81,12 @@ pub trait Inside {
     }
 }
 
+/// The caller's search path behind the folder of the lab's program.
+fn search_path(program: &Path) -> String {
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default())
+}
+
 fn traffic_program(place: &Place, arguments: &[&str]) -> Program {
     let program = [place.program.as_os_str(), "lab-traffic".as_ref()];
     let argv = program.into_iter().chain(arguments.iter().map(AsRef::as_ref));
@@ -95,7 +103,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(program: &Program, folder: &std::path::Path) -> Result<Self> {
+    pub(crate) fn start(program: &Program, folder: &Path) -> Result<Self> {
         let file = |end| {
             let named = tempfile::Builder::new().prefix("run-").suffix(end).tempfile_in(folder);
             named
@@ -175,6 +183,6 @@ impl Drop for Running {
 }
 
 /// The file is gone if the lab is down already.
-fn read(file: &std::path::Path) -> String {
+fn read(file: &Path) -> String {
     fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

@@ -31,6 +31,8 @@ fn a_lab_goes_up_is_shown_is_entered_and_goes_down() {
     assert_eq!(run(&["exec", "--name", &name, "h1", "sh", "-c", "exit 7"]).unwrap().0, 7);
     assert_eq!(run(&["exec", "--name", &name, "h1", "sh", "-c", "kill -9 $$"]).unwrap().0, 137);
     assert_eq!(run(&["exec", "--name", &name, "h3", "test", "-d", "/sys/class/net/eth0"]).unwrap().0, 0);
+    // Its own program is found by its name on every host; without arguments this one says how it is used.
+    assert_eq!(run(&["exec", "--name", &name, "h1", "hopsack-lab-probe"]).unwrap().0, 2);
     run(&["down", "--name", &name]).unwrap();
     assert!(matches!(Lab::open(&name), Err(LabError::NotUp(_))));
     assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
