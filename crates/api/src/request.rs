@@ -36,6 +36,8 @@ pub struct InitAnswer {
     pub name: HostName,
     /// The underlay address in use.
     pub advertise: IpAddr,
+    /// The control address that others join at.
+    pub address: SocketAddr,
     /// Pools made.
     pub pools: Vec<Cidr>,
     /// A first token, good for a day.

@@ -77,6 +77,7 @@ fn init_answer() -> InitAnswer {
         host: HostId::from_bytes([1; 16]),
         name: HostName::new("h1").unwrap(),
         advertise: address(),
+        address: (address(), 4677).into(),
         pools: vec!["10.32.0.0/16".parse().unwrap()],
         token: "secret".to_owned(),
     }

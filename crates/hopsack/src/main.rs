@@ -1,1 +1,77 @@
-fn main() {}
+//! The hopsack program: one binary that is the agent, the command line that asks it, and the lab.
+//!
+//! Here is only the dispatch and what becomes of an error. What must not live in this crate: meaning, which is the
+//! agent's.
+
+mod agent;
+mod attach;
+mod cli;
+mod cluster;
+mod error;
+mod lab;
+mod network;
+mod output;
+mod parse;
+mod path;
+mod status;
+mod table;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use cli::{Cli, Command};
+use error::CommandError;
+use hopsack_api::client::Client;
+use output::Output;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let mut stdout = std::io::stdout();
+    let colour = output::takes_colour(&stdout);
+    match run(cli, &mut Output::new(&mut stdout, colour)) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed standard error leaves nobody to tell; the exit status still does.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+/// Does what was asked and gives the exit status.
+fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
+    let client = Client::new(&cli.socket);
+    match cli.command {
+        Command::Agent(arguments) => agent::run(*arguments, cli.socket)?,
+        Command::Init(arguments) => cluster::init(&client, arguments, out)?,
+        Command::Join(arguments) => cluster::join(&client, arguments, out)?,
+        Command::Token(cli::Token::Create(arguments)) => cluster::create_token(&client, &arguments, out)?,
+        Command::Host(cli::Host::Ls(listing)) => cluster::hosts(&client, listing.output, out)?,
+        Command::Status(listing) => status::run(&client, listing.output, out)?,
+        Command::Network(command) => network::run(&client, command, out)?,
+        Command::Attach(arguments) => attach::attach(&client, arguments, out)?,
+        Command::Detach(arguments) => attach::detach(&client, arguments, out)?,
+        Command::Endpoint(cli::Endpoint::Ls(listing)) => attach::endpoints(&client, listing.output, out)?,
+        Command::Path(cli::Path::Ls(listing)) => path::list(&client, listing.output, out)?,
+        Command::Lab { command } => return lab::run(&command, out),
+        Command::LabHost { config } => lab::host(&config)?,
+        Command::LabTraffic { arguments } => lab::traffic(&arguments, out)?,
+    }
+    Ok(0)
+}
+
+/// Tells what is wrong with the command line: help as clap writes it, a wrong value in one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if error.kind() == ErrorKind::ValueValidation {
+        let text = error.to_string();
+        let _ = writeln!(std::io::stderr(), "{}", text.lines().next().unwrap_or_default());
+        return ExitCode::from(error::USAGE);
+    }
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { error::USAGE } else { 0 })
+}

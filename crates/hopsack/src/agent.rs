@@ -1,0 +1,50 @@
+//! `hopsack agent`: its log, its runtime, and word to systemd.
+
+use crate::cli::{Agent, LogFormat};
+use crate::error::CommandError;
+use crate::output::takes_colour;
+use hopsack_agent::linux::{self, Config, DockerConfig};
+use sd_notify::NotifyState;
+use std::io;
+use std::path::PathBuf;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, registry};
+
+/// Disk and kernel are used one call after another; a few threads are enough, and each costs memory.
+const BLOCKING_THREADS: usize = 8;
+
+/// Runs the agent until it is told to stop.
+pub fn run(arguments: Agent, socket: PathBuf) -> Result<(), CommandError> {
+    log(arguments.log, arguments.log_format);
+    let docker = (!arguments.no_docker).then_some(DockerConfig {
+        engine_socket: arguments.docker_socket,
+        plugin_socket: arguments.plugin_socket,
+    });
+    let config =
+        Config { state_dir: arguments.state_dir, socket, control_port: arguments.control_port, docker };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(CommandError::Runtime)?;
+    Ok(runtime.block_on(linux::run(config, ready))?)
+}
+
+/// Tells systemd, where it started us, that callers are served from now on.
+fn ready() {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd cannot be told that the agent is ready");
+    }
+}
+
+fn log(filter: Targets, format: LogFormat) {
+    let lines = match format {
+        LogFormat::Text => {
+            fmt::layer().with_writer(io::stderr).with_ansi(takes_colour(&io::stderr())).boxed()
+        }
+        LogFormat::Json => fmt::layer().with_writer(io::stderr).json().boxed(),
+    };
+    registry().with(lines.with_filter(filter)).init();
+}

@@ -1,0 +1,64 @@
+//! `hopsack attach`, `detach` and `endpoint ls`: interfaces of this host's containers.
+
+use crate::cli::{Attach, Detach};
+use crate::error::CommandError;
+use crate::output::{Format, Output, list};
+use crate::table::Table;
+use hopsack_api::client::Client;
+use hopsack_api::{AttachRequest, DetachRequest, EndpointStatus};
+
+/// `hopsack attach`
+pub fn attach(client: &Client, arguments: Attach, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let namespace = arguments.namespace.to_string();
+    let interface = arguments.interface.clone();
+    let endpoint = client.attach(&AttachRequest {
+        namespace: arguments.namespace.path()?,
+        network: arguments.network,
+        interface: arguments.interface,
+        addresses: arguments.addresses,
+        name: arguments.name.unwrap_or_else(|| namespace.clone()),
+        labels: arguments.labels.into_iter().collect(),
+    })?;
+    match arguments.listing.output {
+        Format::Json => out.json(&endpoint),
+        Format::Text => {
+            let EndpointStatus { network_name, addresses, mtu, .. } = &endpoint;
+            let addresses = list(addresses);
+            out.line(format_args!(
+                "attached {namespace} to {network_name}: {interface} has {addresses}, MTU {mtu}"
+            ))
+        }
+    }
+}
+
+/// `hopsack detach`
+pub fn detach(client: &Client, arguments: Detach, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let Detach { namespace, network } = arguments;
+    client.detach(&DetachRequest { namespace: namespace.path()?, network: network.clone() })?;
+    out.line(format_args!("detached {namespace} from {network}"))
+}
+
+/// `hopsack endpoint ls`
+pub fn endpoints(client: &Client, format: Format, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let endpoints = client.endpoints()?;
+    match format {
+        Format::Json => out.json(&endpoints),
+        Format::Text => show(&endpoints, out),
+    }
+}
+
+fn show(endpoints: &[EndpointStatus], out: &mut Output<'_>) -> Result<(), CommandError> {
+    let mut table = Table::new(["NAME", "NETWORK", "ADDRESSES", "MAC", "LINK", "MTU", "ID"]);
+    for endpoint in endpoints {
+        table.row([
+            endpoint.name.clone(),
+            endpoint.network_name.to_string(),
+            list(&endpoint.addresses),
+            endpoint.mac.to_string(),
+            endpoint.link.to_string(),
+            endpoint.mtu.to_string(),
+            endpoint.id.short(),
+        ]);
+    }
+    out.table(&table)
+}

@@ -1,0 +1,90 @@
+//! Why a command failed, and with which exit status.
+
+use hopsack_agent::error::AgentError;
+use hopsack_agent::token::TokenError;
+use hopsack_api::client::ClientError;
+use hopsack_lab::LabError;
+use std::io;
+use std::path::PathBuf;
+
+/// Exit status of a command that could not do what it was asked.
+pub const FAILURE: u8 = 1;
+/// Exit status of a command line that makes no sense.
+pub const USAGE: u8 = 2;
+/// Exit status where the agent could not be asked at all.
+pub const NO_AGENT: u8 = 3;
+
+/// Every failure of a command. The text is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The agent could not be asked, or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The agent could not run.
+    #[error("{}", .0.chain())]
+    Agent(#[from] AgentError),
+    /// The agent's runtime could not be made.
+    #[error("cannot start the agent's runtime: {0}")]
+    Runtime(#[source] io::Error),
+    /// The lab failed.
+    #[error("{}", .0.chain())]
+    Lab(#[from] LabError),
+    /// This host is in no cluster.
+    #[error("this host is in no cluster: make one with `hopsack init`, or enter one with `hopsack join`")]
+    NoCluster,
+    /// The address to join at names no host.
+    #[error("cannot find the address of {name}: {source}; give an IP address instead")]
+    Resolve {
+        /// What was given.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token cannot be read.
+    #[error("cannot read the token from {}: {source}", path.display())]
+    ReadToken {
+        /// The file, `-` for standard input.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token is none.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// No network has this name or id.
+    #[error("there is no network {0:?}: `hopsack network ls` lists them")]
+    NoNetwork(String),
+    /// A namespace's path cannot be made absolute.
+    #[error("cannot tell what the path {} means from here: {source}; give it from / on", path.display())]
+    Namespace {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The running program cannot be found, which the lab runs in its hosts.
+    #[error("cannot find this program's own file: {0}")]
+    Program(#[source] io::Error),
+    /// The output cannot be written.
+    #[error("cannot write the output: {0}")]
+    Write(#[source] io::Error),
+    /// An answer has no JSON form.
+    #[error("cannot write the answer as JSON: {0}")]
+    Json(#[source] serde_json::Error),
+}
+
+impl CommandError {
+    /// The exit status, as `hopsack --help` tells.
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::Client(ClientError::NoAgent { .. } | ClientError::NotAllowed { .. }) => NO_AGENT,
+            Self::Token(_) | Self::Lab(LabError::Usage(_) | LabError::Argument { .. }) => USAGE,
+            _ => FAILURE,
+        }
+    }
+
+    /// Whether the reader of the output has gone, as `head` does: no error of ours.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Write(source) if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

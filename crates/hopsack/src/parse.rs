@@ -1,0 +1,211 @@
+//! Values of the command line that no other crate has a type for: durations, labels, namespaces, control addresses.
+
+use crate::error::CommandError;
+use hopsack_types::numbers::CONTROL_PORT;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf, absolute};
+
+/// Where `ip netns` keeps the namespaces that have names.
+const NAMED_NAMESPACES: &str = "/run/netns";
+
+/// A value that does not parse, with what would be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not a duration.
+    #[error("write a number and a unit, s, m, h or d, like 24h")]
+    Duration,
+    /// Not a label.
+    #[error("write a key, '=' and a value, like role=web")]
+    Label,
+    /// Not a process id.
+    #[error("write a process id after pid:, like pid:1234")]
+    Pid,
+    /// Neither a name nor a path.
+    #[error("write the name of a namespace as `ip netns` lists it, a path, or pid:1234")]
+    Namespace,
+    /// Not an address with or without a port.
+    #[error(
+        "write an address, with a port if it is not 4677, like 192.0.2.1, 192.0.2.1:4677 or [2001:db8::1]:4677"
+    )]
+    ControlAddress,
+}
+
+/// Seconds from text like `90s`, `30m`, `24h` or `7d`.
+pub fn duration(text: &str) -> Result<u64, ParseError> {
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 24 * 3600,
+        _ => return Err(ParseError::Duration),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| ParseError::Duration)?;
+    number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or(ParseError::Duration)
+}
+
+/// A label from `key=value`.
+pub fn label(text: &str) -> Result<(String, String), ParseError> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(ParseError::Label),
+    }
+}
+
+/// A network namespace as people name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespace {
+    /// As `ip netns` lists it.
+    Named(String),
+    /// A file.
+    Path(PathBuf),
+    /// That of a process.
+    Process(u32),
+}
+
+impl Namespace {
+    /// Reads a name, a path (it has a slash) or `pid:` and a number.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        match text.strip_prefix("pid:") {
+            Some(pid) => match pid.parse() {
+                Ok(0) | Err(_) => Err(ParseError::Pid),
+                Ok(pid) => Ok(Self::Process(pid)),
+            },
+            None if text.contains('/') => Ok(Self::Path(text.into())),
+            None if matches!(text, "" | "." | "..") => Err(ParseError::Namespace),
+            None => Ok(Self::Named(text.to_owned())),
+        }
+    }
+
+    /// The file, for the agent, whose working directory is another.
+    pub fn path(&self) -> Result<PathBuf, CommandError> {
+        match self {
+            Self::Named(name) => Ok(Path::new(NAMED_NAMESPACES).join(name)),
+            Self::Path(path) => {
+                absolute(path).map_err(|source| CommandError::Namespace { path: path.clone(), source })
+            }
+            Self::Process(pid) => Ok(PathBuf::from(format!("/proc/{pid}/ns/net"))),
+        }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Process(pid) => write!(f, "pid:{pid}"),
+        }
+    }
+}
+
+/// Where another host's agent listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlAddress {
+    /// An address.
+    Ip(SocketAddr),
+    /// A name to be looked up.
+    Name(String, u16),
+}
+
+impl ControlAddress {
+    /// Reads an address or a name, with or without a port.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self::Ip(address));
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(Self::Ip(SocketAddr::new(address, CONTROL_PORT)));
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, port.parse().map_err(|_| ParseError::ControlAddress)?),
+            None => (text, CONTROL_PORT),
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        // A last label of digits alone is a mistyped address, never a name (RFC 3696, section 2).
+        let digits = name.rsplit('.').next().is_none_or(|last| last.chars().all(|c| c.is_ascii_digit()));
+        if name.is_empty() || digits || !name.chars().all(fits) {
+            return Err(ParseError::ControlAddress);
+        }
+        Ok(Self::Name(name.to_owned(), port))
+    }
+
+    /// The address; a name is looked up.
+    pub fn resolve(&self) -> Result<SocketAddr, CommandError> {
+        match self {
+            Self::Ip(address) => Ok(*address),
+            Self::Name(name, port) => (name.as_str(), *port)
+                .to_socket_addrs()
+                .and_then(|mut found| found.next().ok_or_else(|| std::io::ErrorKind::NotFound.into()))
+                .map_err(|source| CommandError::Resolve { name: name.clone(), source }),
+        }
+    }
+}
+
+/// A control address as `hopsack join` takes it, in its shortest form.
+pub fn shortest(address: SocketAddr) -> String {
+    if address.port() == CONTROL_PORT { address.ip().to_string() } else { address.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_number_and_a_unit_and_is_not_nothing() {
+        assert_eq!(duration("90s"), Ok(90));
+        assert_eq!(duration("30m"), Ok(1800));
+        assert_eq!(duration("24h"), Ok(86_400));
+        assert_eq!(duration("7d"), Ok(604_800));
+        for bad in ["", "24", "h", "-1h", "1.5h", "0s", "1w", "1 h", "99999999999999999d", "5µ"] {
+            assert_eq!(duration(bad), Err(ParseError::Duration), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_has_a_key_and_keeps_what_follows_the_first_equals_sign() {
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(label("a="), Ok(("a".to_owned(), String::new())));
+        assert_eq!(label("=b"), Err(ParseError::Label));
+        assert_eq!(label("a"), Err(ParseError::Label));
+    }
+
+    #[test]
+    fn a_namespace_is_a_name_a_path_or_a_process() {
+        let path = |text: &str| Namespace::parse(text).unwrap().path().unwrap();
+        assert_eq!(path("blue"), Path::new("/run/netns/blue"));
+        assert_eq!(path("/proc/1/ns/net"), Path::new("/proc/1/ns/net"));
+        assert_eq!(path("pid:1234"), Path::new("/proc/1234/ns/net"));
+        assert!(path("./blue").is_absolute());
+        for bad in ["pid:", "pid:x", "pid:0", "pid:-1", "", ".", ".."] {
+            assert!(Namespace::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_control_address_has_the_usual_port_unless_it_says_another() {
+        let ip = |text: &str| match ControlAddress::parse(text) {
+            Ok(ControlAddress::Ip(address)) => address.to_string(),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(ip("10.0.0.1"), "10.0.0.1:4677");
+        assert_eq!(ip("10.0.0.1:99"), "10.0.0.1:99");
+        assert_eq!(ip("fd00::1"), "[fd00::1]:4677");
+        assert_eq!(ip("[fd00::1]"), "[fd00::1]:4677");
+        assert_eq!(ip("[fd00::1]:99"), "[fd00::1]:99");
+        assert_eq!(ControlAddress::parse("h1.lan:99"), Ok(ControlAddress::Name("h1.lan".to_owned(), 99)));
+        assert_eq!(ControlAddress::parse("h1"), Ok(ControlAddress::Name("h1".to_owned(), CONTROL_PORT)));
+        for bad in ["", ":4677", "h1:", "h1:x", "h1:70000", "10.0.0", "10.0.0.256", "h 1", "[fd00::1"] {
+            assert_eq!(ControlAddress::parse(bad), Err(ParseError::ControlAddress), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_shortest_form_is_read_back() {
+        for text in ["10.0.0.1:4677", "10.0.0.1:99", "[fd00::1]:4677", "[fd00::1]:99"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(ControlAddress::parse(&shortest(address)), Ok(ControlAddress::Ip(address)));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Columns of text: as wide as their widest cell, two spaces apart, no space at the end of a line.
+
+use std::io::{self, Write};
+
+/// A table under a line of headings.
+pub struct Table<const COLUMNS: usize> {
+    rows: Vec<[String; COLUMNS]>,
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    /// A table with no rows.
+    pub fn new(headings: [&str; COLUMNS]) -> Self {
+        Self { rows: vec![headings.map(str::to_owned)] }
+    }
+
+    /// Adds a row. An empty cell shows as `-`, so that columns can be told apart by programs.
+    pub fn row(&mut self, cells: [String; COLUMNS]) {
+        self.rows.push(cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }));
+    }
+
+    /// Writes it.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut widths = [0; COLUMNS];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(widths) {
+                line.push_str(&format!("{cell:<width$}  "));
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(["A", "LONG"]);
+        table.row(["wide one".to_owned(), "x".to_owned()]);
+        table.row([String::new(), "ü".to_owned()]);
+        let mut text = Vec::new();
+        table.write(&mut text).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "A         LONG\nwide one  x\n-         ü\n");
+    }
+}
