@@ -234,6 +234,14 @@ impl<'a, O: Operations> Pass<'a, O> {
                     self.there.neighbours.retain(|(device, _), _| device != name);
                 }
             }
+            // It also moves the MTU of IPv6 routes over a link with that of the link (`rt6_mtu_change`).
+            if observed.mtu != link.mtu {
+                for (key, route) in &mut self.there.routes {
+                    if key.destination.family() == Family::V6 && device_of(route) == Some(name) {
+                        route.mtu = None;
+                    }
+                }
+            }
             if observed.up && !link.up {
                 self.attempt(Table::Links, name, |operations| operations.set_up(name, false).map(|()| 1));
                 // So it does, with neighbours, routes and IPv6 addresses, when a link goes down.
@@ -259,10 +267,25 @@ impl<'a, O: Operations> Pass<'a, O> {
                 .cloned()
                 .collect();
             for (device, old) in in_the_way {
-                self.remove(Table::Addresses, &old, |operations| operations.remove_address(&device, old));
-                self.there.addresses.remove(&(device, old));
+                self.drop_address(&device, old);
             }
-            self.make(Table::Addresses, net, |operations| operations.add_address(device, *net));
+            if self.make(Table::Addresses, net, |operations| operations.add_address(device, *net)) {
+                self.there.addresses.insert((device.clone(), *net));
+            }
+        }
+    }
+
+    /// With the last IPv4 address of a link the kernel takes its IPv4 routes and neighbours (`fib_disable_ip`).
+    fn drop_address(&mut self, device: &IfName, net: IpNet) {
+        self.remove(Table::Addresses, &net, |operations| operations.remove_address(device, net));
+        let there = &mut self.there;
+        there.addresses.remove(&(device.clone(), net));
+        let is_v4 = |net: &IpNet| net.addr().is_ipv4();
+        if is_v4(&net) && !there.addresses.iter().any(|(other, net)| other == device && is_v4(net)) {
+            there.neighbours.retain(|(other, address), _| other != device || address.is_ipv6());
+            there.routes.retain(|key, route| {
+                device_of(route) != Some(device) || key.destination.family() == Family::V6
+            });
         }
     }
 
@@ -402,9 +425,23 @@ impl<'a, O: Operations> Pass<'a, O> {
                 operations.remove_neighbour(device, *address)
             });
         }
-        for (device, net) in there.addresses.difference(&desired.addresses) {
-            self.remove(Table::Addresses, net, |operations| operations.remove_address(device, *net));
+        let stale: Vec<(IfName, IpNet)> = there.addresses.difference(&desired.addresses).cloned().collect();
+        if stale.is_empty() {
+            return;
         }
+        // What went along with an address is put back.
+        self.there = HostState {
+            addresses: there.addresses,
+            neighbours: desired.neighbours.clone(),
+            fdb: desired.fdb.clone(),
+            routes: desired.routes.clone(),
+            ..HostState::default()
+        };
+        for (device, net) in stale {
+            self.drop_address(&device, net);
+        }
+        self.set_neighbours();
+        self.set_routes();
     }
 }
 

@@ -285,6 +285,14 @@ impl Operations for Inner {
     fn remove_address(&mut self, device: &IfName, net: IpNet) -> Result<(), KernelError> {
         self.enter(Table::Addresses, "remove", &net.to_string())?;
         self.state.addresses.remove(&(device.clone(), net));
+        // As Linux does with the last IPv4 address of a link.
+        let mut left = self.state.addresses.iter().filter(|(other, _)| other == device);
+        if net.addr().is_ipv4() && !left.any(|(_, net)| net.addr().is_ipv4()) {
+            self.state.neighbours.retain(|(other, address), _| other != device || address.is_ipv6());
+            self.state.routes.retain(|key, route| {
+                device_of(route) != Some(device) || key.destination.family() == Family::V6
+            });
+        }
         Ok(())
     }
 
