@@ -1,0 +1,5 @@
+//! End to end: real agents on the hosts of a lab, driven by the program as a user would, real traffic.
+//!
+//! One module an idea; `scene` makes the cluster that each begins with.
+
+mod scene;

@@ -1,0 +1,164 @@
+//! The scene of a test: a lab whose hosts form a cluster, and what a user types on them.
+
+use hopsack_lab::lab::AgentOptions;
+use hopsack_lab::topology::Topology;
+use hopsack_lab::{Container, Host, Inside, Lab, Options, wait};
+use serde_json::Value;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack");
+/// Time for a cluster to settle: paths proven, copies of intent up to date.
+pub const SETTLED: Duration = Duration::from_secs(20);
+
+/// A lab with agents. Gone when it is dropped; after a panic it tells what it saw.
+pub struct Scene {
+    /// The lab.
+    pub lab: Lab,
+}
+
+/// A bare namespace that is attached to a network.
+pub struct Attached {
+    /// The namespace.
+    pub container: Container,
+    /// Its addresses, v4 first.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Scene {
+    /// A lab with an agent on each host; no cluster yet.
+    pub fn agents(topology: Topology) -> Self {
+        let mut options = Options::unique("e2e", PROGRAM);
+        options.agent = Some(AgentOptions::default());
+        let scene = Self { lab: Lab::up(topology, options).unwrap() };
+        for host in scene.lab.hosts().unwrap() {
+            wait::until("the agent answers", SETTLED, || {
+                host.exec(&[PROGRAM, "status"]).is_ok_and(|output| output.success())
+            })
+            .unwrap();
+        }
+        scene
+    }
+
+    /// A lab whose hosts are one cluster, made by the first.
+    pub fn cluster(topology: Topology) -> Self {
+        let scene = Self::agents(topology);
+        scene.form();
+        scene
+    }
+
+    /// Makes a cluster on the first host and lets the others join; returns once every path is answered.
+    pub fn form(&self) {
+        let hosts = self.lab.hosts().unwrap();
+        let (first, others) = hosts.split_first().unwrap();
+        first.run(&[PROGRAM, "init"]).unwrap();
+        let address = first.address().unwrap().to_string();
+        for host in others {
+            let token = self.token();
+            host.run(&[PROGRAM, "join", &address, "--token", &token]).unwrap();
+        }
+        self.await_paths();
+    }
+
+    /// A fresh token of the first host's cluster.
+    pub fn token(&self) -> String {
+        let first = &self.lab.hosts().unwrap()[0];
+        first.run(&[PROGRAM, "token", "create", "--quiet"]).unwrap().trim().to_owned()
+    }
+
+    /// A host.
+    pub fn host(&self, name: &str) -> Host {
+        self.lab.host(name).unwrap()
+    }
+
+    /// What the program prints on a host; the command has to succeed.
+    pub fn hopsack(&self, host: &str, words: &[&str]) -> String {
+        self.host(host).run(&[&[PROGRAM], words].concat()).unwrap()
+    }
+
+    /// The line that the program prints to standard error on a host; the command has to fail, with this exit status.
+    pub fn refused(&self, host: &str, status: i32, words: &[&str]) -> String {
+        let output = self.host(host).exec(&[&[PROGRAM], words].concat()).unwrap();
+        assert_eq!(output.status, Some(status), "{words:?}: {} {}", output.stdout, output.stderr);
+        assert_eq!(output.stderr.trim().lines().count(), 1, "not one line: {}", output.stderr);
+        output.stderr.trim().to_owned()
+    }
+
+    /// A host's status.
+    pub fn status(&self, host: &str) -> Value {
+        serde_json::from_str(&self.hopsack(host, &["status", "-o", "json"])).unwrap()
+    }
+
+    /// The kind of path that a host uses to another.
+    pub fn path(&self, from: &str, to: &str) -> String {
+        let status = self.status(from);
+        let hosts = status["cluster"]["hosts"].as_array().unwrap();
+        let host = hosts.iter().find(|host| host["name"] == to).unwrap_or_else(|| panic!("no host {to}"));
+        host["path"]["kind"].as_str().unwrap_or("none").to_owned()
+    }
+
+    /// Waits until every host knows all others and every path is answered.
+    pub fn await_paths(&self) {
+        let hosts = self.lab.hosts().unwrap();
+        for host in &hosts {
+            wait::until("every path is answered", SETTLED, || {
+                let status = self.status(host.name());
+                let known = status["cluster"]["hosts"].as_array().cloned().unwrap_or_default();
+                let answered = known.iter().filter(|peer| peer["path"]["answered"] == true).count();
+                known.len() == hosts.len() && answered + 1 == hosts.len()
+            })
+            .unwrap();
+        }
+    }
+
+    /// Waits until a host uses a kind of path to another.
+    pub fn await_path(&self, from: &str, to: &str, kind: &str) {
+        wait::until(&format!("{from} uses {kind} to {to}"), SETTLED, || self.path(from, to) == kind).unwrap();
+    }
+
+    /// Makes a network on the first host and waits until every host has it.
+    pub fn network(&self, name: &str, words: &[&str]) {
+        let hosts = self.lab.hosts().unwrap();
+        hosts[0].run(&[&[PROGRAM, "network", "create", name], words].concat()).unwrap();
+        for host in &hosts {
+            wait::until("the network has arrived", SETTLED, || {
+                self.hopsack(host.name(), &["network", "ls"]).contains(name)
+            })
+            .unwrap();
+        }
+    }
+
+    /// Makes a namespace on a host and attaches it to a network.
+    pub fn attach(&self, host: &str, container: &str, network: &str, words: &[&str]) -> Attached {
+        let container = self.host(host).container(container).unwrap();
+        let told = self.hopsack(
+            host,
+            &[&["attach", container.name(), "--network", network, "-o", "json"], words].concat(),
+        );
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let addresses = told["addresses"].as_array().unwrap().iter();
+        let addresses = addresses.map(|address| address.as_str().unwrap().parse().unwrap()).collect();
+        Attached { container, addresses }
+    }
+}
+
+impl Attached {
+    /// Its address of the network's first family.
+    pub fn address(&self) -> IpAddr {
+        self.addresses[0]
+    }
+
+    /// Waits until it reaches another by ping.
+    pub fn await_reach(&self, to: IpAddr) {
+        wait::until(&format!("{} reaches {to}", self.container.name()), SETTLED, || {
+            self.container.reaches(to).unwrap()
+        })
+        .unwrap();
+    }
+
+    /// Whether it reaches another by ping.
+    pub fn reaches(&self, to: IpAddr) -> bool {
+        self.container.reaches(to).unwrap()
+    }
+}
