@@ -16,6 +16,9 @@ use tracing_subscriber::filter::Targets;
 const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong command line, 3 the agent cannot be asked (it does not run, or its socket \
      is another user's). `hopsack lab exec` gives the status of what it ran.";
 
+/// What is logged by default: ours, and of the Raft library only what is wrong, since it tells every step.
+const LOG: &str = "info,openraft=warn";
+
 /// Networks for containers on many hosts.
 #[derive(Debug, Parser)]
 #[command(name = "hopsack", version, after_help = EXIT_STATUS, arg_required_else_help = true)]
@@ -64,6 +67,13 @@ pub enum Command {
         #[command(subcommand)]
         command: hopsack_lab::cli::Command,
     },
+    /// Show three hosts' containers talk, as `make demo` does
+    #[command(hide = true)]
+    Demo {
+        /// Leave the hosts up.
+        #[arg(long)]
+        keep: bool,
+    },
     /// The first process of each of a lab's namespaces
     #[command(hide = true)]
     LabHost {
@@ -99,7 +109,7 @@ pub struct Agent {
     #[arg(long, env = "HOPSACK_NO_DOCKER", value_parser = BoolishValueParser::new())]
     pub no_docker: bool,
     /// What to log: error, warn, info, debug or trace, also for parts: info,hopsack_agent=debug
-    #[arg(long, env = "HOPSACK_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "HOPSACK_LOG", default_value = LOG, value_name = "FILTER")]
     pub log: Targets,
     /// How to log, to standard error
     #[arg(long, env = "HOPSACK_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]

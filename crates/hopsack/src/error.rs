@@ -14,6 +14,9 @@ pub const USAGE: u8 = 2;
 /// Exit status where the agent could not be asked at all.
 pub const NO_AGENT: u8 = 3;
 
+/// Exit status of what a signal has ended, as shells have it for SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
 /// Every failure of a command. The text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -68,6 +71,20 @@ pub enum CommandError {
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Write(#[source] io::Error),
+    /// What the demo shows is not so.
+    #[error("the demo stopped: `{command}` {problem}")]
+    Demo {
+        /// What was typed.
+        command: String,
+        /// What came of it.
+        problem: String,
+    },
+    /// The demo did not clean up after itself.
+    #[error("the demo left this on the machine: {}", .0.join("; "))]
+    Leftovers(Vec<String>),
+    /// Somebody asked to end.
+    #[error("interrupted")]
+    Interrupted,
     /// An answer has no JSON form.
     #[error("cannot write the answer as JSON: {0}")]
     Json(#[source] serde_json::Error),
@@ -79,6 +96,7 @@ impl CommandError {
         match self {
             Self::Client(ClientError::NoAgent { .. } | ClientError::NotAllowed { .. }) => NO_AGENT,
             Self::Token(_) | Self::Lab(LabError::Usage(_) | LabError::Argument { .. }) => USAGE,
+            Self::Interrupted => INTERRUPTED,
             _ => FAILURE,
         }
     }

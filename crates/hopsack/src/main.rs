@@ -7,6 +7,7 @@ mod agent;
 mod attach;
 mod cli;
 mod cluster;
+mod demo;
 mod error;
 mod lab;
 mod network;
@@ -21,6 +22,7 @@ use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use error::CommandError;
 use hopsack_api::client::Client;
+use hopsack_lab::LabError;
 use output::Output;
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     match run(cli, &mut Output::new(&mut stdout, colour)) {
         Ok(status) => ExitCode::from(status),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(CommandError::Lab(LabError::Usage(error))) => refuse(&error),
         Err(error) => {
             // A closed standard error leaves nobody to tell; the exit status still does.
             let _ = writeln!(std::io::stderr(), "error: {error}");
@@ -59,6 +62,7 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Endpoint(cli::Endpoint::Ls(listing)) => attach::endpoints(&client, listing.output, out)?,
         Command::Path(cli::Path::Ls(listing)) => path::list(&client, listing.output, out)?,
         Command::Lab { command } => return lab::run(&command, out),
+        Command::Demo { keep } => demo::run(keep)?,
         Command::LabHost { config } => lab::host(&config)?,
         Command::LabTraffic { arguments } => lab::traffic(&arguments, out)?,
     }

@@ -83,6 +83,11 @@ pub fn list<T: fmt::Display>(values: impl IntoIterator<Item = T>) -> String {
     values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// A number of things, in the singular where it is one.
+pub fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// Runs a command into a string, without colour.
 #[cfg(test)]
 pub fn text_of(command: impl FnOnce(&mut Output<'_>) -> Result<(), CommandError>) -> String {
@@ -94,6 +99,11 @@ pub fn text_of(command: impl FnOnce(&mut Output<'_>) -> Result<(), CommandError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_told_in_the_singular() {
+        assert_eq!(["0 hosts", "1 host", "2 hosts"].map(str::to_owned), [0, 1, 2].map(|n| count(n, "host")));
+    }
 
     #[test]
     fn colour_is_written_only_where_it_is_wanted() {

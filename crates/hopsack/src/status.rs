@@ -2,7 +2,7 @@
 
 use crate::cluster::agent;
 use crate::error::CommandError;
-use crate::output::{Colour, Format, Output, list};
+use crate::output::{Colour, Format, Output, count, list};
 use crate::path;
 use crate::table::Table;
 use hopsack_api::client::Client;
@@ -30,8 +30,7 @@ fn show_faults(status: &Status, out: &mut Output<'_>) -> Result<(), CommandError
         // A host in no cluster is neither well nor ill.
         0 if status.cluster.is_none() => return Ok(()),
         0 => return out.coloured(Colour::Green, "all is well\n"),
-        1 => out.coloured(Colour::Red, "1 fault")?,
-        count => out.coloured(Colour::Red, format_args!("{count} faults"))?,
+        faults => out.coloured(Colour::Red, count(faults, "fault"))?,
     }
     for fault in &status.faults {
         out.line(format_args!("  - {fault}"))?;
@@ -53,8 +52,9 @@ fn show_cluster(version: &str, cluster: &ClusterStatus, out: &mut Output<'_>) ->
     out.line(format_args!("state      revision {}, {}{contact}", store.revision, store.role))?;
     out.line(format_args!("kernel     {}", kernel_line(kernel)))?;
     out.line(format_args!(
-        "networks   {}, with {} endpoints on this host\n",
-        cluster.networks, cluster.endpoints
+        "networks   {}, with {} on this host\n",
+        cluster.networks,
+        count(cluster.endpoints, "endpoint")
     ))?;
     show_hosts(cluster, out)
 }
@@ -62,14 +62,14 @@ fn show_cluster(version: &str, cluster: &ClusterStatus, out: &mut Output<'_>) ->
 fn kernel_line(kernel: &KernelStatus) -> String {
     let KernelStatus { wanted, applied, failures, repaired } = kernel;
     let mut text = if !failures.is_empty() {
-        format!("generation {wanted} applied but for {} objects", failures.len())
+        format!("generation {wanted} applied but for {}", count(failures.len(), "object"))
     } else if applied == wanted {
         format!("generation {wanted} applied")
     } else {
         format!("generation {applied} applied, {wanted} wanted")
     };
     if !repaired.is_empty() {
-        let tables = list(repaired.iter().map(|(table, count)| format!("{table} {count}")));
+        let tables = list(repaired.iter().map(|(table, changes)| format!("{table} {changes}")));
         text.push_str(&format!("; changes by others undone: {tables}"));
     }
     text
@@ -175,7 +175,7 @@ mod tests {
         let failures = vec!["link hopvxlan: not supported".to_owned()];
         let kernel =
             KernelStatus { wanted: Generation(7), applied: Generation(7), failures, ..Default::default() };
-        assert_eq!(kernel_line(&kernel), "generation 7 applied but for 1 objects");
+        assert_eq!(kernel_line(&kernel), "generation 7 applied but for 1 object");
     }
 
     #[test]

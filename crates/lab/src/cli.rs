@@ -3,7 +3,7 @@
 use crate::engine::IMAGE;
 use crate::error::{LabError, Result};
 use crate::host::Host;
-use crate::lab::{Lab, Options};
+use crate::lab::{AgentOptions, Lab, Options};
 use crate::place::Inside;
 use crate::topology::{HostKind, Topology};
 use clap::{Args, Subcommand};
@@ -64,6 +64,9 @@ pub struct Up {
     /// Hosts in another subnet behind a router, by name: h3,h4
     #[arg(long, value_delimiter = ',')]
     pub routed: Vec<String>,
+    /// Hosts without an agent
+    #[arg(long)]
+    pub no_agent: bool,
 }
 
 impl Up {
@@ -86,6 +89,13 @@ impl Up {
     }
 }
 
+/// The agent of hosts that have a Docker engine or do not. Agents open Docker's door unless they are told not to.
+fn agent(topology: &Topology) -> AgentOptions {
+    let docker = topology.hosts().iter().any(|host| host.kind == HostKind::Docker);
+    let args = if docker { Vec::new() } else { vec!["--no-docker".to_owned()] };
+    AgentOptions { args, env: Vec::new() }
+}
+
 /// Does what was asked and gives the exit status. `program` is the running binary.
 pub fn run(command: &Command, program: PathBuf, out: &mut dyn Write) -> Result<u8> {
     match command {
@@ -98,7 +108,10 @@ pub fn run(command: &Command, program: PathBuf, out: &mut dyn Write) -> Result<u
 
 /// Makes a lab that stands until it is taken down, and says how to use it.
 pub fn up(arguments: &Up, program: PathBuf, out: &mut dyn Write) -> Result<()> {
-    let lab = Lab::up(arguments.topology()?, Options::new(&arguments.name, program))?;
+    let topology = arguments.topology()?;
+    let mut options = Options::new(&arguments.name, program);
+    options.agent = (!arguments.no_agent).then(|| agent(&topology));
+    let lab = Lab::up(topology, options)?;
     let hosts = lab.hosts()?;
     if hosts.iter().any(Host::has_engine) {
         lab.load_image()?;

@@ -24,7 +24,7 @@ fn run(words: &[&str]) -> Result<(u8, String), LabError> {
 fn a_lab_goes_up_is_shown_is_entered_and_goes_down() {
     require!(Root);
     let name = Options::unique("cli", PROGRAM).name;
-    let (_, said) = run(&["up", "--name", &name, "--hosts", "3", "--routed", "h3"]).unwrap();
+    let (_, said) = run(&["up", "--name", &name, "--hosts", "3", "--routed", "h3", "--no-agent"]).unwrap();
     assert!(said.contains(&format!("hopsack lab exec --name {name} h1")), "{said}");
     let (_, said) = run(&["status", "--name", &name]).unwrap();
     assert!(said.lines().any(|line| line.starts_with("h3 ") && line.contains("10.77.2.1")), "{said}");
