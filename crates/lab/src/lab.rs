@@ -72,11 +72,12 @@ impl Options {
         }
     }
 
-    /// The same with a name that no other lab has: the prefix, this process's id and a counter.
+    /// The same with a name that no other lab has: the prefix, this process's id and a counter, of one width so that
+    /// no such name begins with another.
     pub fn unique(prefix: &str, program: impl Into<PathBuf>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::new(format!("{prefix}-{}-{number}", std::process::id()), program)
+        Self::new(format!("{prefix}-{}-{number:03}", std::process::id()), program)
     }
 }
 

@@ -1,8 +1,6 @@
 //! The scene of a test: a lab whose hosts form a cluster, and what a user types on them.
 
-use hopsack_lab::lab::AgentOptions;
-use hopsack_lab::topology::Topology;
-use hopsack_lab::{Container, Host, Inside, Lab, Options, wait};
+use hopsack_lab::{AgentOptions, Container, Host, Inside, Lab, Options, Topology, leftovers, wait};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -61,6 +59,13 @@ impl Scene {
         self.await_paths();
     }
 
+    /// Takes the lab down and looks whether anything of it is left: the end of every test.
+    pub fn end(self) {
+        let name = self.lab.name();
+        self.lab.down().unwrap();
+        assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
+    }
+
     /// A fresh token of the first host's cluster.
     pub fn token(&self) -> String {
         let first = &self.lab.hosts().unwrap()[0];
@@ -80,7 +85,7 @@ impl Scene {
     /// The line that the program prints to standard error on a host; the command has to fail, with this exit status.
     pub fn refused(&self, host: &str, status: i32, words: &[&str]) -> String {
         let output = self.host(host).exec(&[&[PROGRAM], words].concat()).unwrap();
-        assert_eq!(output.status, Some(status), "{words:?}: {} {}", output.stdout, output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {} {}", output.stdout, output.stderr);
         assert_eq!(output.stderr.trim().lines().count(), 1, "not one line: {}", output.stderr);
         output.stderr.trim().to_owned()
     }
