@@ -47,6 +47,11 @@ impl Screen {
         self.write(&format!("\n{text}\n\n"))
     }
 
+    /// Leaves a line empty.
+    pub fn gap(&self) -> Result<(), CommandError> {
+        self.write("\n")
+    }
+
     /// Does something that takes a while, and then says that it is done.
     pub fn step<T>(
         &self,
@@ -66,7 +71,7 @@ impl Screen {
         let run = || Ok(host.program(&["sh", "-c", line]).patience(PATIENCE).output()?);
         let output = self.wheel(line, run)?;
         for line in output.stdout.trim_end().lines().chain(output.stderr.trim_end().lines()) {
-            self.write(&format!("{INDENT}{line}\n"))?;
+            self.write(&format!("{}\n", format!("{INDENT}{line}").trim_end()))?;
         }
         Ok(output.checked()?.stdout)
     }

@@ -72,7 +72,7 @@ fn play(lab: &Lab, screen: &Screen) -> Result<(), CommandError> {
     let containers = run_containers(&hosts, screen)?;
     if let [first, .., last] = containers.as_slice() {
         screen.typed(&first.host, &format!("docker exec {} ping -c 3 {}", first.name, last.address))?;
-        screen.paragraph("")?;
+        screen.gap()?;
     }
     screen.step("every container pings every other", || {
         pairs::ordered(&containers).try_for_each(|(from, to)| pairs::ping(from, to).map(drop))
@@ -88,7 +88,7 @@ fn play(lab: &Lab, screen: &Screen) -> Result<(), CommandError> {
     screen.step(&format!("{gigabytes:.1} GB moved, nothing lost, nothing wrong"), || Ok(()))?;
     if let [first, ..] = hosts.as_slice() {
         screen.typed(first, "hopsack status")?;
-        screen.paragraph("")?;
+        screen.gap()?;
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn make_cluster(lab: &Lab, hosts: &[Host], screen: &Screen) -> Result<(), Comman
     for host in others {
         screen.typed(host, join)?;
     }
-    screen.paragraph("")?;
+    screen.gap()?;
     screen.step("each host knows the others, and has proven how to reach them", || {
         pairs::await_paths(lab, hosts)
     })
