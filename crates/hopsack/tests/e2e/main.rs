@@ -1,5 +1,6 @@
 //! End to end: real agents on the hosts of a lab, driven by the program as a user would, real traffic.
 //!
 //! One module an idea; `scene` makes the cluster that each begins with.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
 mod scene;
