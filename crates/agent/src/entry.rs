@@ -21,7 +21,7 @@ use hopsack_types::intent::Key;
 use hopsack_types::resource::Cluster;
 use hopsack_types::{Cidr, ClusterId, Family, Host, HostId, HostName, Incarnation, Pool, PoolName};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// How long a first token is good, seconds.
@@ -54,6 +54,7 @@ pub async fn init(parts: &Parts, request: InitRequest) -> Result<Made, AgentErro
     let name = host_name(parts, request.name)?;
     let surroundings = parts.scout.look()?;
     let underlay = underlay::find(&surroundings, request.advertise)?;
+    parts.wire.check(SocketAddr::new(underlay.address, parts.control_port)).await?;
     let obstacles: Vec<Obstacle> = surroundings
         .routes
         .iter()
@@ -152,6 +153,7 @@ pub async fn join(parts: &Parts, request: JoinRequest) -> Result<(Identity, IpAd
     let name = host_name(parts, request.name)?;
     let surroundings = parts.scout.look()?;
     let underlay = underlay::find(&surroundings, request.advertise)?;
+    parts.wire.check(SocketAddr::new(underlay.address, parts.control_port)).await?;
     let host = match parts.dir.read_json::<HostId>(JOINING)? {
         Some(host) => host,
         None => {

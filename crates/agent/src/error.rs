@@ -113,6 +113,9 @@ pub enum AgentError {
     /// Docker's front door cannot be opened.
     #[error("{0}")]
     Docker(#[from] hopsack_docker::DockerError),
+    /// The underlay address has changed.
+    #[error("this host's underlay address has changed: the agent has to be started again")]
+    Moved,
     /// Signals cannot be awaited.
     #[error("cannot wait for signals")]
     Signals {

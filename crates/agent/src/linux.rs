@@ -47,7 +47,8 @@ pub struct DockerConfig {
     pub plugin_socket: PathBuf,
 }
 
-/// Runs an agent until SIGTERM or SIGINT. `ready` is called once it answers.
+/// Runs an agent until SIGTERM or SIGINT, or until its host has moved, which its supervisor answers by starting it
+/// again. `ready` is called once it answers.
 pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError> {
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
@@ -59,6 +60,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     }
     let kernel = LinuxKernel::new()?;
     let dirty = Arc::new(Notify::new());
+    let moved = Arc::new(Notify::new());
     let changed = dirty.clone();
     let _watch = hopsack_kernel::watch(vec![kernel.port()], move || changed.notify_one())?;
     let parts = Parts {
@@ -68,6 +70,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
         kernel: KernelAccess::new(Box::new(kernel), Blocking::Thread),
         features: found.features,
         dirty,
+        moved: moved.clone(),
         blocking: Blocking::Thread,
         wire: Arc::new(TlsWire),
         prober: Arc::new(RawProber::default()),
@@ -88,10 +91,11 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     let faults = docker.as_ref().map(|door| tokio::spawn(tell_faults(agent.clone(), door.status())));
     ready();
     tracing::info!(socket = %config.socket.display(), "the agent is ready");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        () = moved.notified() => Err(AgentError::Moved),
+    };
     tracing::info!("the agent stops; the network stays as it is");
     drop(docker);
     if let Some(faults) = faults {
@@ -103,7 +107,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     if let Err(error) = std::fs::remove_file(&config.socket) {
         tracing::debug!(%error, "the local socket was not removed");
     }
-    Ok(())
+    outcome
 }
 
 /// This host's own network, from the kernel.

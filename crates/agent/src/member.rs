@@ -27,7 +27,7 @@ use crate::reconciler::Reconciler;
 use crate::seal::Seal;
 use crate::server::Server;
 use crate::transport::{Credentials, Transport};
-use crate::underlay;
+use crate::{underlay, upkeep};
 use hopsack_api::KernelStatus;
 use hopsack_gossip::{Membership, Records};
 use hopsack_ipam::{Book, COOL_DOWN, Record};
@@ -198,7 +198,8 @@ impl Member {
         let (facts, planner) = (self.facts.clone(), self.planner.clone());
         tasks.spawn(self.paths.clone().run(prober, facts, planner, self.intent.clone()));
         tasks.spawn(plan_intent(self.planner.clone(), self.intent.clone()));
-        tasks.spawn(crate::upkeep::run(Arc::downgrade(self)));
+        tasks.spawn(upkeep::run(Arc::downgrade(self)));
+        tasks.spawn(upkeep::follow_underlay(Arc::downgrade(self)));
     }
 
     /// Ends all tasks. The kernel stays as it is.

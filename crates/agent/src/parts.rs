@@ -29,6 +29,8 @@ pub struct Parts {
     pub features: Features,
     /// Notified when something in the kernel has changed.
     pub dirty: Arc<Notify>,
+    /// Notified when this host's underlay address is another than at the start: the agent has to start again.
+    pub moved: Arc<Notify>,
     /// Where blocking work runs.
     pub blocking: Blocking,
     /// Talk with other hosts.

@@ -59,12 +59,14 @@ impl Wire for TlsWire {
         address: SocketAddr,
         credentials: Arc<Credentials>,
     ) -> Result<Arc<dyn Transport>, TransportError> {
-        let failed = |source| TransportError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let datagrams = UdpSocket::bind(address).await.map_err(failed)?;
+        let (listener, datagrams) = open_ports(address).await?;
         let (arrived, arrivals) = mpsc::channel(BACKLOG);
         let acceptor = tokio::spawn(accept_all(listener, credentials.clone(), arrived));
         Ok(Arc::new(TlsTransport { credentials, datagrams, arrivals: Mutex::new(arrivals), acceptor }))
+    }
+
+    async fn check(&self, address: SocketAddr) -> Result<(), TransportError> {
+        open_ports(address).await.map(drop)
     }
 
     async fn connect_by_hash(&self, to: SocketAddr, ca_hash: &str) -> Result<Connection, TransportError> {
@@ -84,6 +86,13 @@ impl Wire for TlsWire {
             other => other,
         })
     }
+}
+
+async fn open_ports(address: SocketAddr) -> Result<(TcpListener, UdpSocket), TransportError> {
+    let failed = |source| TransportError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let datagrams = UdpSocket::bind(address).await.map_err(failed)?;
+    Ok((listener, datagrams))
 }
 
 fn is_certificate_error(error: &io::Error) -> bool {

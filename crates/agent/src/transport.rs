@@ -163,6 +163,9 @@ pub trait Wire: Send + Sync {
         address: SocketAddr,
         credentials: Arc<Credentials>,
     ) -> Result<Arc<dyn Transport>, TransportError>;
+    /// Whether the control port could be opened; asked before a host makes or enters a cluster, so that it does so
+    /// wholly or not at all.
+    async fn check(&self, address: SocketAddr) -> Result<(), TransportError>;
     /// Connects before this host has credentials, to a host that proves to be certified by the authority with this
     /// hash.
     async fn connect_by_hash(&self, to: SocketAddr, ca_hash: &str) -> Result<Connection, TransportError>;

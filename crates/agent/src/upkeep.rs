@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::keyring;
 use crate::member::Member;
 use crate::peers::Peers;
+use crate::underlay;
 use crate::wire::{Answer, Question};
 use hopsack_types::NetworkId;
 use hopsack_types::fact::{Fact, FactKey};
@@ -21,6 +22,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(10);
+
+/// Between two looks at the underlay.
+const UNDERLAY: Duration = Duration::from_secs(2);
 
 /// An address that no endpoint has for so long was taken for a container that never came to be.
 const STRAY: Duration = Duration::from_secs(120);
@@ -35,6 +39,29 @@ pub async fn run(member: Weak<Member>) {
         let Some(member) = member.upgrade() else { return };
         if let Err(error) = round(&member, &mut strays).await {
             tracing::debug!(error = %error.chain(), "upkeep was not done; it is tried again");
+        }
+    }
+}
+
+/// Follows changes of the underlay's device for as long as the member lives.
+pub async fn follow_underlay(member: Weak<Member>) {
+    loop {
+        sleep_until(Instant::now() + UNDERLAY).await;
+        let Some(member) = member.upgrade() else { return };
+        let look = member.parts.scout.look();
+        match look.and_then(|seen| underlay::find(&seen, member.identity.advertise)) {
+            Ok(found) => {
+                let known = member.planner.underlay();
+                if found.address != known.address {
+                    tracing::warn!(was = %known.address, is = %found.address, "the underlay address has changed");
+                    member.parts.moved.notify_one();
+                } else if found != known {
+                    tracing::info!(device = %found.device, mtu = found.mtu, "the underlay has changed");
+                    member.planner.set_underlay(found);
+                }
+            }
+            // A cable may be out; what was known stays until there is something else to know.
+            Err(error) => tracing::debug!(%error, "the underlay was not found"),
         }
     }
 }
