@@ -445,16 +445,18 @@ impl<'a, O: Operations> Pass<'a, O> {
     }
 }
 
-/// Whether a link that stays differs in what is changed while it is down or up alike.
+/// Whether a link that stays differs in what is changed while it is down or up alike. The end of a pair that we put
+/// into a namespace is changed where it is put.
 fn changes_in_place(observed: &Link, desired: &Link) -> bool {
-    let ends = |link: &Link| match &link.kind {
+    let end = |link: &Link| match &link.kind {
         LinkKind::Veth { peer, peer_mac, .. } => Some((peer.clone(), *peer_mac)),
         LinkKind::Holder | LinkKind::Vxlan { .. } => None,
     };
+    let is_placed = matches!(&desired.kind, LinkKind::Veth { container: Container::Namespace { .. }, .. });
     observed.alias != desired.alias
         || observed.mtu != desired.mtu
         || observed.mac != desired.mac
-        || ends(observed) != ends(desired)
+        || (!is_placed && end(observed) != end(desired))
 }
 
 /// The device that a route leads out of.

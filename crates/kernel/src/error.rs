@@ -27,14 +27,10 @@ pub enum KernelError {
     #[error("kept down until the firewall can be put in place")]
     KeptDown,
     /// The container's namespace is gone.
-    #[error(
-        "the container's namespace {} cannot be entered ({source}): detach the endpoint, or start its container again",
-        .path.display()
-    )]
+    #[error("the container is gone: detach the endpoint, or start its container again")]
     ContainerGone {
-        /// Its path.
-        path: PathBuf,
-        /// Cause.
+        /// Why its namespace cannot be entered; tells the path.
+        #[source]
         source: NetlinkError,
     },
     /// The container's end of a pair is in neither of the two namespaces where it may be.
@@ -49,16 +45,17 @@ pub enum KernelError {
         said: String,
     },
     /// A program could not be run.
-    #[error("cannot run {}: {source}", .program.display())]
+    #[error("cannot run {}", .program.display())]
     Run {
         /// The program.
         program: PathBuf,
         /// Cause.
+        #[source]
         source: std::io::Error,
     },
     /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// The agent lacks rights.
     #[error("not allowed to change the network: run as root (or with CAP_NET_ADMIN and CAP_SYS_ADMIN)")]
     NotRoot,
@@ -88,10 +85,7 @@ impl KernelError {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            let said = error.to_string();
-            if !text.contains(&said) {
-                text = format!("{text}: {said}");
-            }
+            text = format!("{text}: {error}");
             cause = error.source();
         }
         text

@@ -5,6 +5,7 @@
 
 use crate::apply::{Operations, apply, device_of, is_of_link, route_name, rule_name};
 use crate::{Applied, Kernel, KernelError, Table};
+use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, Link, LinkKind, MarkRule, Route, RouteKey};
 use hopsack_types::firewall::Firewall;
@@ -259,10 +260,8 @@ impl Operations for Inner {
         if let LinkKind::Veth { container: Container::Namespace { path, .. }, .. } = &link.kind
             && self.gone.contains(path)
         {
-            let path = path.clone();
-            let errno = hopsack_netlink::Errno::ENOENT;
-            let source = hopsack_netlink::NetlinkError::Namespace { path: path.clone(), errno };
-            return Err(KernelError::ContainerGone { path, source });
+            let source = NetlinkError::Namespace { path: path.clone(), errno: Errno::ENOENT };
+            return Err(KernelError::ContainerGone { source });
         }
         self.link(name)?.kind = link.kind.clone();
         Ok(())

@@ -57,7 +57,7 @@ pub fn is_inside(outside: &Link, path: &Path) -> Result<bool, NetlinkError> {
 
 /// Moves the end `peer` of the pair out of the host's namespace.
 pub fn take_in(socket: &mut Socket, peer: u32, wanted: &Wanted<'_>) -> Result<(), KernelError> {
-    let namespace = Namespace::open(wanted.path).map_err(|error| gone(wanted.path, error))?;
+    let namespace = Namespace::open(wanted.path).map_err(gone)?;
     let change =
         LinkChange { namespace: Some(namespace.fd()), name: Some(wanted.interface), ..LinkChange::default() };
     Ok(socket.change_link(peer, &change)?)
@@ -65,11 +65,11 @@ pub fn take_in(socket: &mut Socket, peer: u32, wanted: &Wanted<'_>) -> Result<()
 
 /// Configures the other end of `outside` inside the namespace.
 pub fn configure(outside: &Link, wanted: &Wanted<'_>) -> Result<(), KernelError> {
-    in_ns(wanted.path, || configure_here(outside, wanted)).map_err(|error| gone(wanted.path, error))?
+    in_ns(wanted.path, || configure_here(outside, wanted)).map_err(gone)?
 }
 
-fn gone(path: &Path, source: NetlinkError) -> KernelError {
-    KernelError::ContainerGone { path: path.to_owned(), source }
+const fn gone(source: NetlinkError) -> KernelError {
+    KernelError::ContainerGone { source }
 }
 
 /// The other end, if it is in this namespace: the numbers must match from both sides, since numbers are unique only

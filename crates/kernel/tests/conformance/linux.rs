@@ -1,1 +1,429 @@
-//! x
+//! What only Linux can show: other people's objects, moved ends of pairs, notifications, time.
+
+use super::states::{full, ip, key, mac, name, veth};
+use super::{assert_holds, on_linux, pretty_eq, reconcile, with_container};
+use hopsack_kernel::{Kernel, KernelError, LinuxKernel, Table, probe, surroundings, watch};
+use hopsack_netlink::link::{Base, LinkChange};
+use hopsack_netlink::netns::{Namespace, in_new_ns, in_ns};
+use hopsack_netlink::route::{Kind, Route as NetlinkRoute, RouteFilter};
+use hopsack_netlink::{Socket, sysctl};
+use hopsack_plan::HostState;
+use hopsack_plan::state::{Container, Route, RouteTarget};
+use hopsack_types::{Family, IfName};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Something done to a link through a socket in its namespace.
+type Meddling<'a> = &'a (dyn Fn(&mut Socket, u32) + Sync);
+
+fn index(socket: &mut Socket, text: &str) -> u32 {
+    socket.link(&name(text)).unwrap().unwrap_or_else(|| panic!("no link {text}")).index
+}
+
+fn one_endpoint(container: Container) -> (IfName, HostState) {
+    let (endpoint, link) = veth(1, container);
+    let mut state = HostState::default();
+    state.links.insert(endpoint.clone(), link);
+    (endpoint, state)
+}
+
+/// Moves an end into the namespace, as Docker does.
+fn move_away(end: &str, to: &Path) {
+    let mut socket = Socket::open().unwrap();
+    let namespace = Namespace::open(to).unwrap();
+    let number = index(&mut socket, end);
+    let change =
+        LinkChange { namespace: Some(namespace.fd()), name: Some(&name("eth5")), ..LinkChange::default() };
+    socket.change_link(number, &change).unwrap();
+}
+
+#[test]
+fn an_end_that_docker_has_moved_is_as_desired_and_is_not_touched() {
+    on_linux(|kernel, container| {
+        let (_, desired) = one_endpoint(Container::External);
+        reconcile(kernel, &desired);
+        move_away("hope0000000001", container);
+        assert_holds(kernel, &desired);
+        in_ns(container, || {
+            let mut socket = Socket::open().unwrap();
+            let link = socket.link(&name("eth5")).unwrap().unwrap();
+            assert!(!link.up);
+            assert_eq!(link.mac, Some(mac(1)));
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn a_pair_that_went_with_its_container_is_made_again_with_both_ends_here() {
+    on_linux(|kernel, _| {
+        let (_, desired) = one_endpoint(Container::External);
+        reconcile(kernel, &desired);
+        with_container(|gone| move_away("hope0000000001", gone));
+        // The namespace and the pair go a moment after the last thread in it.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while kernel.observe(&desired).unwrap() == desired {
+            assert!(Instant::now() < deadline, "the pair outlived its container");
+            std::thread::yield_now();
+        }
+        reconcile(kernel, &desired);
+        index(&mut Socket::open().unwrap(), "hope0000000001");
+    });
+}
+
+#[test]
+fn an_end_that_comes_back_is_seen_again() {
+    on_linux(|kernel, container| {
+        let (_, desired) = one_endpoint(Container::External);
+        reconcile(kernel, &desired);
+        move_away("hope0000000001", container);
+        let host = Namespace::current().unwrap();
+        in_ns(container, || {
+            let mut socket = Socket::open().unwrap();
+            let number = index(&mut socket, "eth5");
+            let change =
+                LinkChange { namespace: Some(host.fd()), mac: Some(mac(0x44)), ..LinkChange::default() };
+            socket.change_link(number, &change).unwrap();
+        })
+        .unwrap();
+        let applied = reconcile(kernel, &desired);
+        assert_eq!(applied.changes.get(&Table::Links), Some(&1));
+        index(&mut Socket::open().unwrap(), "hope0000000001");
+    });
+}
+
+#[test]
+fn a_container_that_was_started_anew_at_the_same_path_gets_a_new_pair() {
+    on_linux(|kernel, first| {
+        let inside = |path: &Path| Container::Namespace {
+            path: path.to_owned(),
+            interface: name("eth0"),
+            addresses: [ip("10.32.4.2"), ip("fd00:4::2")].into(),
+            next_hops: [ip("169.254.3.3"), ip("fe80::4677:3")].into(),
+            mtu: 1500,
+        };
+        let (_, desired) = one_endpoint(inside(first));
+        reconcile(kernel, &desired);
+        with_container(|second| {
+            let (_, desired) = one_endpoint(inside(second));
+            reconcile(kernel, &desired);
+        });
+    });
+}
+
+#[test]
+fn a_container_whose_namespace_is_gone_fails_alone_with_the_reason() {
+    on_linux(|kernel, _| {
+        let desired = full(Path::new("/run/netns/hopsack-kernel-gone"));
+        let observed = kernel.observe(&desired).unwrap();
+        let failures = kernel.apply(&observed, &desired).failures;
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        assert_eq!((failures[0].table, failures[0].object.as_str()), (Table::Links, "hopc0000000002"));
+        assert_eq!(
+            failures[0].reason,
+            "the container is gone: detach the endpoint, or start its container again: cannot enter the network \
+             namespace /run/netns/hopsack-kernel-gone: No such file or directory"
+        );
+        let endpoint = name("hopc0000000002");
+        let mut rest = kernel.observe(&desired).unwrap();
+        assert!(rest.links.remove(&endpoint).is_some_and(|link| !link.up));
+        let mut wanted = desired.clone();
+        wanted.links.remove(&endpoint);
+        // Routes over it wait for it.
+        wanted.routes.retain(|_, route| route.target != RouteTarget::Device(endpoint.clone()));
+        pretty_eq(&rest, &wanted);
+    });
+}
+
+#[test]
+fn what_somebody_changes_inside_a_container_is_put_right() {
+    on_linux(|kernel, container| {
+        let desired = full(container);
+        reconcile(kernel, &desired);
+        let meddle = |change: Meddling<'_>| {
+            in_ns(container, || {
+                let mut socket = Socket::open().unwrap();
+                let number = index(&mut socket, "eth0");
+                change(&mut socket, number);
+            })
+            .unwrap();
+        };
+        let changes: [Meddling<'_>; 6] = [
+            &|socket, link| socket.remove_address(link, "10.32.4.2/32".parse().unwrap()).unwrap(),
+            &|socket, link| socket.add_address(link, "10.99.0.1/32".parse().unwrap()).unwrap(),
+            &|socket, _| socket.remove_route(254, "0.0.0.0/0".parse().unwrap(), 72).unwrap(),
+            &|socket, _| socket.remove_route(254, "::/0".parse().unwrap(), 72).unwrap(),
+            &|socket, link| {
+                socket.change_link(link, &LinkChange { up: Some(false), ..LinkChange::default() }).unwrap();
+            },
+            &|socket, link| {
+                let change = LinkChange { mac: Some(mac(9)), mtu: Some(1300), ..LinkChange::default() };
+                socket.change_link(link, &change).unwrap();
+            },
+        ];
+        for change in changes {
+            meddle(change);
+            assert_ne!(kernel.observe(&desired).unwrap().links, desired.links);
+            let applied = reconcile(kernel, &desired);
+            assert_eq!(applied.changes.into_iter().collect::<Vec<_>>(), [(Table::Links, 1)]);
+        }
+    });
+}
+
+#[test]
+fn one_container_can_be_in_two_networks() {
+    on_linux(|kernel, container| {
+        let mut desired = HostState::default();
+        for number in [1, 2] {
+            desired.links.extend([veth(
+                number,
+                Container::Namespace {
+                    path: container.to_owned(),
+                    interface: name(&format!("eth{number}")),
+                    addresses: [ip(&format!("10.32.{number}.2")), ip(&format!("fd00:{number}::2"))].into(),
+                    next_hops: [ip(&format!("169.254.3.{number}")), ip(&format!("fe80::4677:{number}"))]
+                        .into(),
+                    mtu: 1500,
+                },
+            )]);
+        }
+        reconcile(kernel, &desired);
+        in_ns(container, || {
+            let mut socket = Socket::open().unwrap();
+            let first = index(&mut socket, "eth1");
+            for family in Family::BOTH {
+                let routes = socket.routes(family, RouteFilter { protocol: Some(72), table: None }).unwrap();
+                let mut defaults: Vec<&NetlinkRoute> =
+                    routes.iter().filter(|route| route.destination.length() == 0).collect();
+                defaults.sort_by_key(|route| route.metric);
+                assert_eq!(defaults.len(), 2);
+                assert_eq!(defaults[0].device, Some(first), "the first network has the default route");
+            }
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn links_and_routes_of_others_are_told_and_left_alone() {
+    on_linux(|kernel, _| {
+        let mut socket = Socket::open().unwrap();
+        let taken = name("hopc0000000001");
+        socket.create_bridge(&Base { name: &taken, mac: None, mtu: 1500 }).unwrap();
+        let number = index(&mut socket, taken.as_str());
+        socket.change_link(number, &LinkChange { alias: Some("mine"), ..LinkChange::default() }).unwrap();
+        let foreign = NetlinkRoute {
+            table: 254,
+            destination: "10.32.0.0/16".parse().unwrap(),
+            kind: Kind::Unicast,
+            gateway: None,
+            on_link: false,
+            device: Some(index(&mut socket, "eth0")),
+            source: None,
+            mtu: None,
+            protocol: 4,
+            metric: None,
+        };
+        socket.add_route(&foreign).unwrap();
+        let (_, mut desired) = one_endpoint(Container::External);
+        let refused = Route { target: RouteTarget::Unreachable, source: None, mtu: None };
+        desired.routes.insert(key(254, "10.32.0.0/16"), refused);
+        let observed = kernel.observe(&desired).unwrap();
+        pretty_eq(&observed, &HostState::default());
+        let applied = kernel.apply(&observed, &desired);
+        let reasons: Vec<&str> = applied.failures.iter().map(|failure| failure.reason.as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "a link named hopc0000000001 is there that is not Hopsack's: rename or remove it",
+                "a route to 10.32.0.0/16 is there that is not Hopsack's: remove it, or use another subnet",
+            ]
+        );
+        reconcile(kernel, &HostState::default());
+        assert_eq!(socket.link(&taken).unwrap().unwrap().index, number);
+        let main = RouteFilter { protocol: Some(4), table: None };
+        assert_eq!(socket.routes(Family::V4, main).unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_link_that_was_made_and_not_yet_named_is_adopted() {
+    on_linux(|kernel, _| {
+        let mut socket = Socket::open().unwrap();
+        socket.create_bridge(&Base { name: &name("hop0"), mac: None, mtu: 1500 }).unwrap();
+        let number = index(&mut socket, "hop0");
+        let mut desired = full(Path::new("/none"));
+        desired.links.retain(|link, _| link.as_str() == "hop0");
+        desired.addresses.clear();
+        let desired = HostState { links: desired.links, ..HostState::default() };
+        reconcile(kernel, &desired);
+        assert_eq!(index(&mut socket, "hop0"), number);
+    });
+}
+
+#[test]
+fn a_setting_that_is_not_there_or_refused_is_told_by_name() {
+    on_linux(|kernel, _| {
+        let mut desired = HostState::default();
+        desired.sysctls.insert("net/ipv4/conf/none/rp_filter".into(), "1".into());
+        desired.sysctls.insert("net/ipv4/conf/all/rp_filter".into(), "many".into());
+        let observed = kernel.observe(&desired).unwrap();
+        let failures = kernel.apply(&observed, &desired).failures;
+        let reasons: Vec<&str> = failures.iter().map(|failure| failure.reason.as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "cannot write the kernel setting /proc/sys/net/ipv4/conf/all/rp_filter: Invalid argument",
+                "cannot write the kernel setting /proc/sys/net/ipv4/conf/none/rp_filter: No such file or directory",
+            ]
+        );
+    });
+}
+
+#[test]
+fn settings_alone_are_observed_as_they_are() {
+    on_linux(|kernel, container| {
+        let desired = full(container);
+        reconcile(kernel, &desired);
+        assert_eq!(kernel.observe_sysctls(&desired.sysctls), desired.sysctls);
+        sysctl::write("net/ipv4/ip_forward", "0").unwrap();
+        let observed = kernel.observe_sysctls(&desired.sysctls);
+        assert_eq!(observed.get("net/ipv4/ip_forward").map(String::as_str), Some("0"));
+    });
+}
+
+#[test]
+fn a_watch_tells_of_others_changes_and_not_of_ours() {
+    on_linux(|kernel, container| {
+        let desired = full(container);
+        reconcile(kernel, &desired);
+        let (changed_tx, changed_rx) = mpsc::channel();
+        let watch = watch(vec![kernel.port()], move || changed_tx.send(()).unwrap_or_default()).unwrap();
+        let mut socket = Socket::open().unwrap();
+        let hop0 = index(&mut socket, "hop0");
+        let meddling: [&mut dyn FnMut(); 4] = [
+            &mut || socket.remove_address(hop0, "10.32.0.1/32".parse().unwrap()).unwrap(),
+            &mut || {
+                let flushed = std::process::Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
+                assert!(flushed.success());
+            },
+            &mut || {
+                let mut socket = Socket::open().unwrap();
+                let vxlan = index(&mut socket, "hopvxlan");
+                socket.remove_forwarding_entry(vxlan, mac(0xe2)).unwrap();
+            },
+            &mut || {
+                let mut socket = Socket::open().unwrap();
+                socket.remove_route(254, "10.32.8.0/29".parse().unwrap(), 72).unwrap();
+            },
+        ];
+        for meddle in meddling {
+            meddle();
+            changed_rx.recv_timeout(Duration::from_secs(5)).unwrap();
+            reconcile(kernel, &desired);
+            while changed_rx.try_recv().is_ok() {}
+        }
+        // Route changes of our own are not told.
+        let mut fewer = desired.clone();
+        fewer.routes.remove(&key(254, "10.32.8.0/29"));
+        let observed = kernel.observe(&fewer).unwrap();
+        while changed_rx.recv_timeout(Duration::from_millis(100)).is_ok() {}
+        kernel.apply(&observed, &fewer);
+        assert!(changed_rx.recv_timeout(Duration::from_millis(300)).is_err());
+        drop(watch);
+        assert_eq!(changed_rx.recv(), Err(mpsc::RecvError), "the watch did not end");
+    });
+}
+
+#[test]
+fn an_observation_with_nothing_new_is_quick() {
+    on_linux(|kernel, _| {
+        let mut desired = HostState::default();
+        for number in 1..=50 {
+            desired.links.extend([veth(number, Container::External)]);
+            let route = Route { target: RouteTarget::Blackhole, source: None, mtu: None };
+            desired.routes.insert(key(254, &format!("10.40.{number}.0/24")), route);
+        }
+        desired.forward_accept = Family::BOTH.into();
+        reconcile(kernel, &desired);
+        let best = (0..20)
+            .map(|_| {
+                let start = Instant::now();
+                assert_eq!(kernel.observe(&desired).unwrap(), desired);
+                start.elapsed()
+            })
+            .min()
+            .unwrap();
+        // An unoptimised build on a shared machine; optimised it is about a tenth.
+        assert!(best < Duration::from_millis(40), "{best:?}");
+    });
+}
+
+#[test]
+fn the_surroundings_leave_out_what_is_ours() {
+    on_linux(|kernel, container| {
+        let mut socket = Socket::open().unwrap();
+        let eth0 = index(&mut socket, "eth0");
+        let route = |destination: &str, gateway: Option<&str>, metric| NetlinkRoute {
+            table: 254,
+            destination: destination.parse().unwrap(),
+            kind: Kind::Unicast,
+            gateway: gateway.map(ip),
+            on_link: gateway.is_some(),
+            device: Some(eth0),
+            source: None,
+            mtu: None,
+            protocol: 4,
+            metric,
+        };
+        let far0 = index(&mut socket, "far0");
+        socket.add_address(far0, "198.51.100.1/24".parse().unwrap()).unwrap();
+        socket
+            .add_route(&NetlinkRoute {
+                device: Some(far0),
+                ..route("0.0.0.0/0", Some("198.51.100.9"), Some(9))
+            })
+            .unwrap();
+        socket.add_route(&route("0.0.0.0/0", Some("192.0.2.254"), None)).unwrap();
+        socket.add_route(&route("10.200.0.0/16", None, None)).unwrap();
+        reconcile(kernel, &full(container));
+        let found = surroundings().unwrap();
+        let mut addresses: Vec<String> = found
+            .addresses
+            .iter()
+            .filter(|on| on.address.is_ipv4())
+            .map(|on| format!("{} {} {} {}", on.device, on.address, on.on_link, on.mtu))
+            .collect();
+        addresses.sort();
+        assert_eq!(addresses, ["eth0 192.0.2.1 192.0.2.0/24 1500", "far0 198.51.100.1 198.51.100.0/24 1500"]);
+        let defaults: Vec<&str> = found.default_routes.iter().map(|route| route.device.as_str()).collect();
+        assert_eq!(defaults, ["eth0", "far0"]);
+        let routes: Vec<String> = found.routes.iter().map(ToString::to_string).collect();
+        assert_eq!(routes, ["10.200.0.0/16", "192.0.2.0/24", "198.51.100.0/24"]);
+    });
+}
+
+#[test]
+fn features_are_tried_out_and_told() {
+    in_new_ns(|| {
+        let report = probe().unwrap();
+        assert!(report.features.vxlan && report.features.ipv6, "{report:?}");
+        assert_eq!(report.remarks, Vec::<String>::new());
+        sysctl::write("net/ipv6/conf/all/disable_ipv6", "1").unwrap();
+        let report = probe().unwrap();
+        assert!(!report.features.ipv6);
+        assert!(report.remarks[0].starts_with("IPv6 is off"), "{report:?}");
+        // Nothing of the trial is left here.
+        assert_eq!(Socket::open().unwrap().links().unwrap().len(), 1);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_kernel_can_be_handed_to_another_thread() {
+    fn assert_send<T: Send>() {}
+    assert_send::<LinuxKernel>();
+    assert_send::<KernelError>();
+    assert_send::<Box<dyn Kernel>>();
+}
