@@ -33,6 +33,9 @@ pub enum KernelError {
         #[source]
         source: NetlinkError,
     },
+    /// The container has an interface of the wanted name.
+    #[error("the container has an interface {0} already: attach it as another one")]
+    InterfaceTaken(IfName),
     /// The container's end of a pair is in neither of the two namespaces where it may be.
     #[error("the container's end of the pair is in another namespace than {}", .0.display())]
     ContainerEndElsewhere(PathBuf),

@@ -79,7 +79,11 @@ impl LinuxKernel {
 
 impl Kernel for LinuxKernel {
     fn observe(&mut self, desired: &HostState) -> Result<HostState, KernelError> {
+        let skipped = self.socket.skipped();
         let mut state = observe::observe(&mut self.socket, desired)?;
+        if self.socket.skipped() > skipped {
+            tracing::debug!("this kernel lists objects in a form that is newer than this program");
+        }
         state.sysctls = self.observe_sysctls(&desired.sysctls);
         // Read before the rules: what changes between is then found at the next look.
         let generation = generation()?;

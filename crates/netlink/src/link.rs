@@ -32,8 +32,6 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The other end is in another namespace, so that `peer` counts there.
     pub peer_elsewhere: bool,
-    /// The bridge that it is a port of.
-    pub controller: Option<u32>,
 }
 
 /// The kinds of link that we tell apart.
@@ -213,7 +211,6 @@ fn decode(message: &RouteNetlinkMessage) -> Option<Link> {
         up: message.header.flags.contains(LinkFlags::Up),
         peer: None,
         peer_elsewhere: false,
-        controller: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -225,7 +222,6 @@ fn decode(message: &RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Link(index) => link.peer = Some(*index).filter(|index| *index != 0),
             LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
-            LinkAttribute::Controller(index) => link.controller = Some(*index),
             LinkAttribute::LinkInfo(info) => link.kind = kind_of(info),
             _ => {}
         }

@@ -60,7 +60,10 @@ pub fn take_in(socket: &mut Socket, peer: u32, wanted: &Wanted<'_>) -> Result<()
     let namespace = Namespace::open(wanted.path).map_err(gone)?;
     let change =
         LinkChange { namespace: Some(namespace.fd()), name: Some(wanted.interface), ..LinkChange::default() };
-    Ok(socket.change_link(peer, &change)?)
+    match socket.change_link(peer, &change) {
+        Err(error) if error.is_exists() => Err(KernelError::InterfaceTaken(wanted.interface.clone())),
+        result => Ok(result?),
+    }
 }
 
 /// Configures the other end of `outside` inside the namespace.
