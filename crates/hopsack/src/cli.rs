@@ -69,11 +69,7 @@ pub enum Command {
     },
     /// Show three hosts' containers talk, as `make demo` does
     #[command(hide = true)]
-    Demo {
-        /// Leave the hosts up.
-        #[arg(long)]
-        keep: bool,
-    },
+    Demo(Demo),
     /// The first process of each of a lab's namespaces
     #[command(hide = true)]
     LabHost {
@@ -196,6 +192,17 @@ pub struct CreateToken {
     pub quiet: bool,
     #[command(flatten)]
     pub listing: Listing,
+}
+
+/// `hopsack demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Leave the hosts up at the end
+    #[arg(long)]
+    pub keep: bool,
+    /// The name of the lab that is made for it
+    #[arg(long, default_value = "demo")]
+    pub name: String,
 }
 
 /// What every command that lists something takes.

@@ -7,8 +7,10 @@ mod pairs;
 mod screen;
 mod story;
 
+use crate::cli::Demo;
 use crate::error::CommandError;
 use screen::Screen;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,16 +20,16 @@ use tokio::task::JoinError;
 /// How long what is under way may take to end after an interrupt; the lab's keeper takes over after that.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// Tells the whole story; `keep` leaves the hosts up at its end.
-pub fn run(keep: bool) -> Result<(), CommandError> {
+/// Tells the whole story.
+pub fn run(arguments: Demo) -> Result<(), CommandError> {
     let program = std::env::current_exe().map_err(CommandError::Program)?;
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;
     let ended = runtime.block_on(async {
         let mut interrupts = Interrupts::listen().map_err(CommandError::Runtime)?;
-        let mut screen = Screen::new(stop.clone());
-        let mut story = tokio::task::spawn_blocking(move || story::tell(&program, keep, &mut screen));
+        let screen = Screen::new(stop.clone());
+        let mut story = tokio::task::spawn_blocking(move || story::tell(&program, &arguments, &screen));
         tokio::select! {
             // First, so that a program that a Ctrl-C has ended is not taken for a failure.
             biased;
@@ -35,6 +37,8 @@ pub fn run(keep: bool) -> Result<(), CommandError> {
             ended = &mut story => return outcome(ended),
         }
         stop.store(true, Ordering::Relaxed);
+        // Whoever has closed the terminal does not read it.
+        let _ = writeln!(std::io::stderr(), "\ninterrupted: removing the hosts");
         tokio::select! {
             _ = story => {}
             () = interrupts.next() => {}

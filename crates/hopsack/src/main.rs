@@ -62,7 +62,7 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Endpoint(cli::Endpoint::Ls(listing)) => attach::endpoints(&client, listing.output, out)?,
         Command::Path(cli::Path::Ls(listing)) => path::list(&client, listing.output, out)?,
         Command::Lab { command } => return lab::run(&command, out),
-        Command::Demo { keep } => demo::run(keep)?,
+        Command::Demo(arguments) => demo::run(arguments)?,
         Command::LabHost { config } => lab::host(&config)?,
         Command::LabTraffic { arguments } => lab::traffic(&arguments, out)?,
     }

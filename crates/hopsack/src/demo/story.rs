@@ -2,14 +2,13 @@
 
 use super::pairs::{self, Container};
 use super::screen::Screen;
+use crate::cli::Demo;
 use crate::error::CommandError;
 use hopsack_lab::{AGENT, AgentOptions, Host, HostKind, IMAGE, Lab, Options, Topology, leftovers, wait};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// The lab's name.
-const LAB: &str = "demo";
 /// The network that the containers are in.
 const NETWORK: &str = "web";
 /// How long an agent may take to answer, and Docker to list what another host has made.
@@ -25,10 +24,12 @@ Hopsack: containers on three hosts, one network
       h1      h2                 h3";
 
 /// Tells it from beginning to end.
-pub fn tell(program: &Path, keep: bool, screen: &mut Screen) -> Result<(), CommandError> {
-    let before = leftovers(LAB)?;
+pub fn tell(program: &Path, arguments: &Demo, screen: &Screen) -> Result<(), CommandError> {
+    let Demo { keep, name } = arguments;
+    // An agent of this machine's own is no leftover.
+    let before = leftovers(name)?;
     screen.paragraph(TITLE)?;
-    let mut options = Options::new(LAB, program);
+    let mut options = Options::new(name, program);
     options.agent = Some(AgentOptions::default());
     options.dump_on_panic = false;
     let lab = screen.step("three hosts, each with a Docker engine and a Hopsack agent of its own", || {
@@ -40,17 +41,21 @@ pub fn tell(program: &Path, keep: bool, screen: &mut Screen) -> Result<(), Comma
         Ok(lab)
     })?;
     let told = play(&lab, screen);
-    if told.is_err() && !screen.is_stopped() {
+    if screen.is_stopped() {
+        lab.down()?;
+        return Err(CommandError::Interrupted);
+    }
+    if told.is_err() {
         show_logs(&lab);
     }
-    if keep && !screen.is_stopped() {
+    if *keep {
         lab.leave();
         told?;
-        return screen.paragraph(&how_to_go_on(program));
+        return screen.paragraph(&how_to_go_on(program, name));
     }
     screen.step("the hosts are gone again, and nothing is left on this machine", || {
         lab.down()?;
-        let mut left = leftovers(LAB)?;
+        let mut left = leftovers(name)?;
         left.retain(|thing| !before.contains(thing));
         if left.is_empty() { Ok(()) } else { Err(CommandError::Leftovers(left)) }
     })?;
@@ -145,12 +150,12 @@ fn show_logs(lab: &Lab) {
     }
 }
 
-fn how_to_go_on(program: &Path) -> String {
+fn how_to_go_on(program: &Path, name: &str) -> String {
     let here = std::env::current_dir().ok();
     let program = here.and_then(|here| program.strip_prefix(here).ok()).unwrap_or(program).display();
     format!(
-        "The hosts stay up.\n  enter one         {program} lab exec --name {LAB} h1\n  \
-         run a container   {program} lab exec --name {LAB} h1 docker run --rm -it --net {NETWORK} {IMAGE} sh\n  \
-         remove them       {program} lab down --name {LAB}"
+        "The hosts stay up.\n  enter one         {program} lab exec --name {name} h1\n  \
+         run a container   {program} lab exec --name {name} h1 docker run --rm -it --net {NETWORK} {IMAGE} sh\n  \
+         remove them       {program} lab down --name {name}"
     )
 }
