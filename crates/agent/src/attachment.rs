@@ -10,7 +10,10 @@ use hopsack_plan::view::{Attachment, Endpoint};
 use hopsack_types::fact::FactKey;
 use hopsack_types::intent::Intent;
 use hopsack_types::{EndpointId, Family, Generation, IfName, Mac, Network, NetworkName, numbers};
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -152,6 +155,13 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         );
         return Err(error(ErrorCode::NotFound, message));
     }
+    if is_own(&request.namespace) {
+        let message = format!(
+            "{} is this host's own network, which reaches every container already: give a container's",
+            request.namespace.display()
+        );
+        return Err(error(ErrorCode::Invalid, message));
+    }
     let taken =
         is_attached(member, |path, interface| *path == request.namespace && *interface == request.interface);
     if taken {
@@ -180,6 +190,14 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         undo(member, &endpoint).await;
     }
     made
+}
+
+/// Whether a path is that of the namespace that this agent is in: the same file of nsfs (namespaces(7)).
+fn is_own(path: &Path) -> bool {
+    match (fs::metadata(path), fs::metadata("/proc/self/ns/net")) {
+        (Ok(given), Ok(own)) => (given.dev(), given.ino()) == (own.dev(), own.ino()),
+        _ => false,
+    }
 }
 
 async fn take_addresses(
@@ -235,8 +253,11 @@ pub async fn detach(member: &Member, request: DetachRequest) -> Result<(), Agent
         })
         .cloned();
     let Some(endpoint) = attached else {
-        let message =
-            format!("{} is not attached to network {}", request.namespace.display(), request.network);
+        let message = format!(
+            "{} is not attached to network {}: `hopsack endpoint ls` lists what is",
+            request.namespace.display(),
+            request.network
+        );
         return Err(error(ErrorCode::NotFound, message));
     };
     remove(member, endpoint.id).await?;
@@ -244,7 +265,7 @@ pub async fn detach(member: &Member, request: DetachRequest) -> Result<(), Agent
     Ok(())
 }
 
-fn is_attached(member: &Member, is_it: impl Fn(&std::path::PathBuf, &IfName) -> bool) -> bool {
+fn is_attached(member: &Member, is_it: impl Fn(&PathBuf, &IfName) -> bool) -> bool {
     let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
     let found = endpoints.all().values().find(|endpoint| match &endpoint.attachment {
         Attachment::Namespace { path, interface } => is_it(path, interface),

@@ -2,7 +2,6 @@
 
 use hopsack_api::{ApiError, ErrorCode};
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why the agent could not do something.
@@ -52,6 +51,15 @@ pub enum AgentError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The journal of addresses cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Journal {
+        /// File.
+        path: PathBuf,
+        /// Cause; says what to do.
+        #[source]
+        source: hopsack_ipam::IpamError,
+    },
     /// The state directory was written by a newer version.
     #[error("{} was written by a newer hopsack (format {found}, this one knows {known}): upgrade this program", path.display())]
     NewerState {
@@ -70,15 +78,6 @@ pub enum AgentError {
         /// Cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The control port cannot be opened.
-    #[error("cannot listen on {address}: is the port in use? choose another with --control-port")]
-    Listen {
-        /// Address.
-        address: SocketAddr,
-        /// Cause.
-        #[source]
-        source: io::Error,
     },
     /// The local socket cannot be opened.
     #[error("cannot listen on {}: does another agent run?", path.display())]

@@ -56,7 +56,7 @@ impl JournalFile {
         let (mut records, whole) = match dir.read(FILE)? {
             None => (vec![Record::Lost], None),
             Some(bytes) => {
-                let mut read = journal::decode(&bytes).map_err(|error| damaged(&path, &error))?;
+                let mut read = journal::decode(&bytes).map_err(|error| unusable(&path, error))?;
                 if let Some(Tear { offset, length }) = read.tear {
                     tracing::warn!(offset, length, "the address journal's end is torn and was cut off");
                 }
@@ -72,7 +72,7 @@ impl JournalFile {
             Some(length) => length,
             None => {
                 records = Book::replay(&records, Duration::ZERO, COOL_DOWN).snapshot(Duration::ZERO);
-                let bytes = journal::encode_all(&records).map_err(|error| damaged(&path, &error))?;
+                let bytes = journal::encode_all(&records).map_err(|error| unusable(&path, error))?;
                 dir.write(FILE, &bytes)?;
                 bytes.len() as u64
             }
@@ -90,7 +90,7 @@ impl JournalFile {
     pub fn put(&self, records: &[Record]) -> Result<u64, AgentError> {
         let mut encoded = Vec::new();
         for record in records {
-            encoded.extend(journal::encode(record).map_err(|error| damaged(&self.path, &error))?);
+            encoded.extend(journal::encode(record).map_err(|error| unusable(&self.path, error))?);
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.bytes.extend(encoded);
@@ -160,8 +160,8 @@ fn open_at(path: &PathBuf, length: u64) -> io::Result<File> {
     Ok(file)
 }
 
-fn damaged(path: &std::path::Path, error: &hopsack_ipam::IpamError) -> AgentError {
-    AgentError::DamagedState { path: path.to_owned(), reason: error.to_string() }
+fn unusable(path: &std::path::Path, source: hopsack_ipam::IpamError) -> AgentError {
+    AgentError::Journal { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

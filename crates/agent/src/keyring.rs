@@ -1,11 +1,12 @@
 //! Keys and certificates on disk.
 
-use crate::authority::{Authority, HostKey};
+use crate::authority::{Authority, HostKey, identity_of};
 use crate::error::AgentError;
 use crate::identity::Identity;
 use crate::statedir::StateDir;
 use crate::transport::Credentials;
 use hopsack_types::{ClusterId, HostId};
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 
@@ -15,15 +16,22 @@ const AUTHORITY_CERTIFICATE: &str = "ca.crt";
 const AUTHORITY_KEY: &str = "ca.key";
 const CLUSTER_KEY: &str = "cluster.key";
 
+fn damaged(dir: &StateDir, name: &str, reason: &str) -> AgentError {
+    AgentError::DamagedState { path: dir.path(name), reason: reason.to_owned() }
+}
+
 fn needed(dir: &StateDir, name: &str) -> Result<Vec<u8>, AgentError> {
-    dir.read(name)?
-        .ok_or_else(|| AgentError::DamagedState { path: dir.path(name), reason: "it is missing".to_owned() })
+    dir.read(name)?.ok_or_else(|| damaged(dir, name, "it is missing"))
+}
+
+fn read_host_key(dir: &StateDir, pkcs8: Vec<u8>) -> Result<HostKey, AgentError> {
+    HostKey::read(pkcs8).map_err(|_| damaged(dir, HOST_KEY, "it is no key"))
 }
 
 /// This host's key; drawn and kept if there is none, so that a join that was cut off can be repeated with it.
 pub fn host_key(dir: &StateDir, entropy: &crate::entropy::Entropy) -> Result<HostKey, AgentError> {
     if let Some(pkcs8) = dir.read(HOST_KEY)? {
-        return HostKey::read(pkcs8);
+        return read_host_key(dir, pkcs8);
     }
     let key = HostKey::draw(entropy)?;
     dir.write(HOST_KEY, key.pkcs8())?;
@@ -52,20 +60,27 @@ pub fn keep_authority(dir: &StateDir, authority: &Authority) -> Result<(), Agent
     dir.write(AUTHORITY_KEY, authority.pkcs8())
 }
 
-/// Reads the credentials of a host that is in a cluster.
+/// Reads the credentials of a host that is in a cluster. What could prove nothing to others is found here, at the
+/// start, and not by connections that fail one after another.
 pub fn credentials(dir: &StateDir, identity: &Identity) -> Result<Credentials, AgentError> {
-    let key = Arc::new(HostKey::read(needed(dir, HOST_KEY)?)?);
-    let cluster_key = needed(dir, CLUSTER_KEY)?.try_into().map_err(|_| AgentError::DamagedState {
-        path: dir.path(CLUSTER_KEY),
-        reason: "it has not 32 bytes".to_owned(),
-    })?;
-    let authority: CertificateDer<'static> = needed(dir, AUTHORITY_CERTIFICATE)?.into();
-    let certificate: CertificateDer<'static> = needed(dir, HOST_CERTIFICATE)?.into();
     let (cluster, host): (ClusterId, HostId) = (identity.cluster, identity.host);
+    let key = Arc::new(read_host_key(dir, needed(dir, HOST_KEY)?)?);
+    let cluster_key =
+        needed(dir, CLUSTER_KEY)?.try_into().map_err(|_| damaged(dir, CLUSTER_KEY, "it has not 32 bytes"))?;
+    let authority: CertificateDer<'static> = needed(dir, AUTHORITY_CERTIFICATE)?.into();
+    RootCertStore::empty()
+        .add(authority.clone())
+        .map_err(|_| damaged(dir, AUTHORITY_CERTIFICATE, "it is no certificate"))?;
+    let certificate: CertificateDer<'static> = needed(dir, HOST_CERTIFICATE)?.into();
+    if identity_of(&certificate) != Some((cluster, host)) {
+        return Err(damaged(dir, HOST_CERTIFICATE, "it is no certificate of this host"));
+    }
     Ok(Credentials::new(cluster, host, key, authority, certificate, cluster_key))
 }
 
 /// Reads the authority; voters only.
 pub fn authority(dir: &StateDir, identity: &Identity) -> Result<Authority, AgentError> {
-    Authority::read(identity.cluster, needed(dir, AUTHORITY_KEY)?, needed(dir, AUTHORITY_CERTIFICATE)?)
+    let certificate = needed(dir, AUTHORITY_CERTIFICATE)?;
+    Authority::read(identity.cluster, needed(dir, AUTHORITY_KEY)?, certificate)
+        .map_err(|_| damaged(dir, AUTHORITY_KEY, "it is no key of this cluster's authority"))
 }

@@ -19,7 +19,7 @@ use hopsack_types::HostName;
 use nix::fcntl::{Flock, FlockArg};
 use prober::RawProber;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stores::DiskStores;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +53,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     let dir = StateDir::open(&config.state_dir)?;
-    let _only_one = lock(&dir)?;
+    let _only_one = lock(&dir, &config.state_dir)?;
     let found = hopsack_kernel::probe()?;
     for remark in &found.remarks {
         tracing::warn!("{remark}");
@@ -124,10 +124,11 @@ fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, AgentError> 
 }
 
 /// One agent per state directory. The lock goes with the process, however it ends.
-fn lock(dir: &StateDir) -> Result<Flock<File>, AgentError> {
+fn lock(dir: &StateDir, shown: &Path) -> Result<Flock<File>, AgentError> {
     let path = dir.path("lock");
-    let file = File::create(&path).map_err(|source| AgentError::WriteState { path: path.clone(), source })?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| AgentError::StateInUse { path })
+    let file = File::create(&path).map_err(|source| AgentError::WriteState { path, source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| AgentError::StateInUse { path: shown.to_owned() })
 }
 
 /// The machine's name as a host name, as far as it can be one.

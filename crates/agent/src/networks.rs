@@ -15,6 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Routes = BTreeMap<HostId, Vec<Cidr>>;
 
+/// Every host's routes: of the others as they told last, of this one as they are now.
+fn routes(member: &Member) -> Result<Routes, AgentError> {
+    let mut routes = member.facts.routes();
+    routes.insert(member.identity.host, member.parts.scout.look()?.routes);
+    Ok(routes)
+}
+
 /// What a new subnet must not meet.
 fn obstacles(intent: &Intent, routes: &Routes) -> Vec<Obstacle> {
     let networks = intent.networks.values().flat_map(Obstacle::of_network);
@@ -30,7 +37,7 @@ fn obstacles(intent: &Intent, routes: &Routes) -> Vec<Obstacle> {
 /// A subnet that meets nothing: the one that is wanted, or the next free one.
 pub fn propose_subnet(member: &Member, request: &SubnetRequest) -> Result<Cidr, AgentError> {
     let intent = member.intent.borrow().intent.clone();
-    let mut obstacles = obstacles(&intent, &member.facts.routes());
+    let mut obstacles = obstacles(&intent, &routes(member)?);
     match request.wanted {
         Some(wanted) => {
             check_subnet(wanted, &obstacles).map_err(|error| refused(&error))?;
@@ -50,7 +57,7 @@ pub fn propose_subnet(member: &Member, request: &SubnetRequest) -> Result<Cidr, 
 /// Makes a network.
 pub async fn create(member: &Member, request: NetworkRequest) -> Result<Network, AgentError> {
     let id = NetworkId::from_bytes(member.parts.entropy.bytes());
-    let routes = member.facts.routes();
+    let routes = routes(member)?;
     let me = member.identity.host;
     let network = change(member.store.as_ref(), |intent| {
         let network = decide(intent, &routes, &request, id, me)?;
@@ -203,7 +210,6 @@ fn find(intent: &Intent, id: NetworkId) -> Result<&Network, AgentError> {
 
 /// No such network.
 pub fn not_found(what: &str) -> AgentError {
-    let message =
-        format!("there is no network {what}: `docker network ls` or `hopsack status` shows what there is");
+    let message = format!("there is no network {what}: `hopsack network ls` lists them");
     ApiError::new(ErrorCode::NotFound, message).into()
 }

@@ -103,7 +103,9 @@ pub enum TransportError {
         found: HostId,
     },
     /// The port cannot be opened.
-    #[error("cannot listen on {address}: is the port in use? choose another with --control-port")]
+    #[error(
+        "cannot listen on {address}, TCP and UDP: stop what uses the port, or choose another with `hopsack agent --control-port` before `hopsack init` or `join`"
+    )]
     Listen {
         /// Address.
         address: SocketAddr,
