@@ -5,7 +5,9 @@
 use crate::member::Member;
 use crate::underlay::rule;
 use hopsack_api::{ClusterStatus, HostStatus, PathStatus, StoreStatus, UnderlayStatus};
+use hopsack_path::Reason;
 use hopsack_types::Host;
+use hopsack_types::numbers::VXLAN_PORT;
 use std::sync::PoisonError;
 
 /// All hosts as this one sees them, by name.
@@ -71,17 +73,26 @@ pub fn status(member: &Member) -> (ClusterStatus, Vec<String>) {
         endpoints: member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().len(),
         hosts: hosts(member),
     };
-    let faults = faults(&status);
+    let faults = faults(member, &status);
     (status, faults)
 }
 
-fn faults(status: &ClusterStatus) -> Vec<String> {
+fn faults(member: &Member, status: &ClusterStatus) -> Vec<String> {
+    // A path that is still being tried for the first time is no fault.
+    let tried = |host| member.paths.explain(host).is_some_and(|path| path.reason != Reason::JustStarted);
     let mut faults: Vec<String> = status
         .kernel
         .failures
         .iter()
         .map(|failure| format!("the kernel refused a change: {failure}"))
         .collect();
+    if !member.parts.features.vxlan {
+        faults.push(
+            "this kernel has no vxlan, so only hosts of one segment reach each other: load or build the module vxlan, \
+             then restart the agent"
+                .to_owned(),
+        );
+    }
     if !status.store.connected {
         faults.push(
             "the cluster's state cannot be written from here and may be out of date: check the network to the voters \
@@ -98,9 +109,10 @@ fn faults(status: &ClusterStatus) -> Vec<String> {
         }
         if let Some(path) = &host.path
             && !path.answered
+            && tried(host.id)
         {
             faults.push(format!(
-                "no path to host {} is answered ({}): check the underlay",
+                "no path to host {} is answered ({}): check that UDP port {VXLAN_PORT} and ICMP echo pass between the hosts",
                 host.name, path.reason
             ));
         }

@@ -70,9 +70,9 @@ impl Liveness {
         self.up && self.losses > 0
     }
 
-    /// Whether nothing has been answered or lost yet.
-    pub const fn is_untried(&self) -> bool {
-        self.last_answer.is_none() && self.losses == 0
+    /// Whether it is too early to say whether the path passes packets: it was never up, and has not failed yet.
+    pub const fn is_undecided(&self) -> bool {
+        !self.up && self.hold.is_zero() && self.losses < LOSSES_DOWN
     }
 
     /// When the last answer came, since the epoch of the caller's clock.

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Reason {
     /// `direct`: probes pass, and the peer sees the same.
     DirectProven,
-    /// `vxlan`: no probe has come back or been lost yet.
+    /// `vxlan`: too few probes have come back or been lost to say whether it passes packets.
     JustStarted,
     /// `vxlan`: the peer is on another segment.
     OtherSegment,

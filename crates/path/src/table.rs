@@ -214,10 +214,11 @@ impl Peer {
 
     fn reason(&self) -> Reason {
         let up = |kind| self.links.get(&kind).is_some_and(|link| link.liveness.is_up());
+        let undecided = |kind| self.links.get(&kind).is_some_and(|link: &Link| link.liveness.is_undecided());
         let direct = self.links.get(&PathKind::Direct);
         match self.chosen {
             None => Reason::NoVxlan,
-            Some(_) if self.links.values().all(|link| link.liveness.is_untried()) => Reason::JustStarted,
+            Some(kind) if undecided(kind) => Reason::JustStarted,
             Some(PathKind::Direct) if up(PathKind::Direct) => Reason::DirectProven,
             Some(PathKind::Direct) => Reason::PeerSilent,
             Some(PathKind::Vxlan) if !up(PathKind::Vxlan) && !up(PathKind::Direct) => {

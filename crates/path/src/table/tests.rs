@@ -194,6 +194,17 @@ fn a_tunnel_that_is_not_answered_stays_in_use_and_says_so() {
 }
 
 #[test]
+fn the_first_losses_while_the_peer_comes_up_are_no_verdict_yet() {
+    let mut world = World::new(PathTable::default(), Reach { direct: None, vxlan: Some(1450) });
+    world.run(Duration::from_millis(150), NONE);
+    assert_eq!(world.reason(), Reason::JustStarted);
+    world.run(Duration::from_millis(150), FINE);
+    assert_eq!(world.reason(), Reason::JustStarted);
+    world.run(seconds(1), FINE);
+    assert_eq!(world.reason(), Reason::OtherSegment);
+}
+
+#[test]
 fn quiet_links_cost_little() {
     let mut world = World::on_a_segment();
     world.peer_sees(&[Direct]);
