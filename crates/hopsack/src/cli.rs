@@ -250,6 +250,9 @@ pub struct CreateNetwork {
     /// Its addresses, at most one per family [default: the next free /24 of a v4 pool]
     #[arg(long = "subnet", value_name = "CIDR")]
     pub subnets: Vec<Cidr>,
+    /// Also the next free /64 of a v6 pool
+    #[arg(long)]
+    pub ipv6: bool,
     /// Who reaches its containers: with full, no other network; with none, networks that have none too
     #[arg(long, value_enum, default_value_t = IsolationLevel::Full)]
     pub isolation: IsolationLevel,
