@@ -1,6 +1,6 @@
 //! The scene of a test: a lab whose hosts form a cluster, and what a user types on them.
 
-use hopsack_lab::{AgentOptions, Container, Host, Inside, Lab, Options, Topology, leftovers, wait};
+use hopsack_lab::{AGENT, AgentOptions, Container, Host, Inside, Lab, Options, Topology, leftovers, wait};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,6 +9,11 @@ use std::time::Duration;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack");
 /// Time for a cluster to settle: paths proven, copies of intent up to date.
 pub const SETTLED: Duration = Duration::from_secs(20);
+
+/// Begins the names of hosts that stay outside of the cluster, without an agent.
+pub const OUTSIDE: &str = "out";
+/// What a network of both families is made with.
+pub const BOTH_FAMILIES: [&str; 4] = ["--subnet", "10.40.1.0/24", "--subnet", "fd40:0:0:1::/64"];
 
 /// A lab with agents. Gone when it is dropped; after a panic it tells what it saw.
 pub struct Scene {
@@ -30,13 +35,22 @@ impl Scene {
         let mut options = Options::unique("e2e", PROGRAM);
         options.agent = Some(AgentOptions::default());
         let scene = Self { lab: Lab::up(topology, options).unwrap() };
-        for host in scene.lab.hosts().unwrap() {
+        for outsider in scene.lab.hosts().unwrap().iter().filter(|host| host.name().starts_with(OUTSIDE)) {
+            outsider.stop(AGENT).unwrap();
+        }
+        for host in scene.members() {
             wait::until("the agent answers", SETTLED, || {
                 host.exec(&[PROGRAM, "status"]).is_ok_and(|output| output.success())
             })
             .unwrap();
         }
         scene
+    }
+
+    /// The hosts that are, or shall be, one cluster.
+    pub fn members(&self) -> Vec<Host> {
+        let hosts = self.lab.hosts().unwrap().into_iter();
+        hosts.filter(|host| !host.name().starts_with(OUTSIDE)).collect()
     }
 
     /// A lab whose hosts are one cluster, made by the first.
@@ -48,7 +62,7 @@ impl Scene {
 
     /// Makes a cluster on the first host and lets the others join; returns once every path is answered.
     pub fn form(&self) {
-        let hosts = self.lab.hosts().unwrap();
+        let hosts = self.members();
         let (first, others) = hosts.split_first().unwrap();
         first.run(&[PROGRAM, "init"]).unwrap();
         let address = first.address().unwrap().to_string();
@@ -105,7 +119,7 @@ impl Scene {
 
     /// Waits until every host knows all others and every path is answered.
     pub fn await_paths(&self) {
-        let hosts = self.lab.hosts().unwrap();
+        let hosts = self.members();
         for host in &hosts {
             wait::until("every path is answered", SETTLED, || {
                 let status = self.status(host.name());
@@ -124,7 +138,7 @@ impl Scene {
 
     /// Makes a network on the first host and waits until every host has it.
     pub fn network(&self, name: &str, words: &[&str]) {
-        let hosts = self.lab.hosts().unwrap();
+        let hosts = self.members();
         hosts[0].run(&[&[PROGRAM, "network", "create", name], words].concat()).unwrap();
         for host in &hosts {
             wait::until("the network has arrived", SETTLED, || {
