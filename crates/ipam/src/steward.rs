@@ -154,7 +154,15 @@ fn take(now: Duration, situation: Situation<'_>, allocator: &Allocator) -> Ledge
         next = withdraw(&next, me, old.wanted).unwrap_or(next);
     }
     for (wanted, count) in waiting {
-        next = pursue(&next, network, me, *wanted, *count).unwrap_or(next);
+        // A caller that has been served but has not come for it yet is no reason to claim more.
+        let here = match wanted {
+            Wanted::Any(family) => allocator.available(*family),
+            Wanted::Address(_) => 0,
+        };
+        let missing = count.saturating_sub(here);
+        if missing > 0 {
+            next = pursue(&next, network, me, *wanted, missing).unwrap_or(next);
+        }
     }
     for subnet in &network.subnets {
         let family = subnet.family();

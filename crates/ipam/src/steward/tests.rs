@@ -62,6 +62,15 @@ fn a_host_fills_its_reserve_and_then_rests() {
 }
 
 #[test]
+fn a_host_claims_once_for_a_container_however_late_that_comes_for_its_address() {
+    let mut sight = Sight::new(Ledger::default());
+    sight.wait_for(ANY);
+    let due = sight.next().unwrap();
+    sight.see(due.ledger);
+    assert_eq!(sight.next(), None);
+}
+
+#[test]
 fn what_is_asked_for_by_name_is_handed_back_durably_first() {
     let mut sight = Sight::new(ledger(&[(1, &["10.32.0.0/25"])]));
     let wanted = Wanted::Address(ip("10.32.0.9"));
