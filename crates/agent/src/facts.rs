@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 const FILE: &str = "facts";
@@ -205,7 +206,10 @@ impl Facts {
     pub async fn run_push(self: Arc<Self>, members: Arc<Members>, peers: Arc<Peers>) {
         let mut intent = self.intent.clone();
         let mut active = members.active();
+        // Ends with this task, so that an agent that has stopped says nothing more.
+        let mut pushes = JoinSet::new();
         loop {
+            while pushes.try_join_next().is_some() {}
             let at = intent.borrow_and_update().clone();
             let revision = at.revision;
             let unparked = self.with(|records| records.intent_advanced(revision));
@@ -230,7 +234,7 @@ impl Facts {
                 }
             }
             if !batches.is_empty() {
-                self.push(&batches, &members, &peers);
+                Self::push(&mut pushes, &batches, &members, &peers);
             }
             tokio::select! {
                 biased;
@@ -259,11 +263,11 @@ impl Facts {
         })
     }
 
-    fn push(&self, batches: &[Batch], members: &Members, peers: &Arc<Peers>) {
+    fn push(pushes: &mut JoinSet<()>, batches: &[Batch], members: &Members, peers: &Arc<Peers>) {
         let chosen = members.choose_active(FAN_OUT);
         for host in peers.all().into_iter().filter(|host| chosen.contains(&host.id)) {
             let (peers, question) = (peers.clone(), Question::Push(batches.to_vec()));
-            tokio::spawn(async move {
+            pushes.spawn(async move {
                 if let Err(error) = peers.ask(&host, &question).await {
                     tracing::debug!(host = %host.name, %error, "news was not pushed");
                 }

@@ -9,6 +9,7 @@ use hopsack_store::{Event, StoreError, Txn, TxnOutcome, Upstream};
 use hopsack_types::{Host, HostId, Revision};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -22,6 +23,10 @@ pub struct Peers {
     /// Asked for intent while the own copy names nobody.
     seeds: Vec<SocketAddr>,
     kept: Mutex<BTreeMap<HostId, Kept>>,
+    /// Whether intent is followed from a voter itself.
+    direct: watch::Sender<bool>,
+    /// Counts tries to follow, so that each begins with another copy.
+    tries: AtomicUsize,
 }
 
 impl Peers {
@@ -32,7 +37,21 @@ impl Peers {
         intent: watch::Receiver<IntentAt>,
         seeds: Vec<SocketAddr>,
     ) -> Self {
-        Self { me, transport, intent, seeds, kept: Mutex::default() }
+        Self {
+            me,
+            transport,
+            intent,
+            seeds,
+            kept: Mutex::default(),
+            direct: watch::Sender::new(false),
+            tries: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether this host follows intent from a voter itself. Only then may others follow it: copies that followed each
+    /// other in a circle would keep each other content and hear nothing.
+    pub fn is_direct(&self) -> watch::Receiver<bool> {
+        self.direct.subscribe()
     }
 
     /// Where a host's control port is.
@@ -87,13 +106,65 @@ impl Peers {
         Err(StoreError::Unreachable { source })
     }
 
-    /// Everybody who could serve intent: voters first.
+    /// Everybody who could serve intent: voters first, then copies, beginning with another one each time, because
+    /// there is no time to wait for all that are silent.
     fn sources(&self) -> Vec<(SocketAddr, Option<HostId>)> {
-        let mut hosts = self.all();
-        hosts.sort_by_key(|host| !host.voter);
-        let known = hosts.iter().map(|host| (Self::control_address(host), Some(host.id)));
+        let (voters, mut copies): (Vec<Host>, Vec<Host>) =
+            self.all().into_iter().partition(|host| host.voter);
+        let turn = self.tries.fetch_add(1, Ordering::Relaxed);
+        if !copies.is_empty() {
+            let turn = turn % copies.len();
+            copies.rotate_left(turn);
+        }
+        let known = voters.iter().chain(&copies).map(|host| (Self::control_address(host), Some(host.id)));
         let seeds = self.seeds.iter().map(|address| (*address, None));
         known.chain(seeds).collect()
+    }
+
+    async fn follow_at(
+        &self,
+        address: SocketAddr,
+        wanted: Option<HostId>,
+        from: Revision,
+    ) -> Result<Followed, StoreError> {
+        let unreachable =
+            |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Unreachable { source };
+        let mut connection =
+            self.transport.connect(address, wanted).await.map_err(|error| unreachable(error.into()))?;
+        match connection.ask(&Question::Follow(from)).await {
+            Ok(Answer::Done) => {}
+            Ok(Answer::Refused(refusal)) => return Err(unreachable(refusal.into())),
+            Ok(_) => return Err(unreachable(OTHER_ANSWER.into())),
+            Err(error) => return Err(unreachable(error.into())),
+        }
+        let voter = connection
+            .peer
+            .is_some_and(|peer| self.intent.borrow().intent.hosts.get(&peer).is_some_and(|host| host.voter));
+        Ok(Followed { connection, _direct: voter.then(|| Direct::begin(self.direct.clone())) })
+    }
+}
+
+const OTHER_ANSWER: &str = "it answered something else";
+
+/// A stream of intent.
+struct Followed {
+    connection: Connection,
+    _direct: Option<Direct>,
+}
+
+/// Says that a voter is followed, for as long as it lives.
+struct Direct(watch::Sender<bool>);
+
+impl Direct {
+    fn begin(direct: watch::Sender<bool>) -> Self {
+        direct.send_replace(true);
+        Self(direct)
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 
@@ -111,32 +182,25 @@ impl Upstream for Peers {
         &self,
         from: Revision,
     ) -> Result<BoxStream<'static, Result<Event, StoreError>>, StoreError> {
-        let mut last: Option<TransportError> = None;
+        let mut last = StoreError::Unreachable { source: "no other host is known".into() };
         for (address, wanted) in self.sources() {
-            match self.transport.connect(address, wanted).await {
-                Ok(mut connection) => match connection.send(&Question::Follow(from)).await {
-                    Ok(()) => return Ok(events(connection)),
-                    Err(error) => last = Some(error),
-                },
-                Err(error) => last = Some(error),
+            match self.follow_at(address, wanted, from).await {
+                Ok(followed) => return Ok(events(followed)),
+                Err(error) => last = error,
             }
         }
-        let source: Box<dyn std::error::Error + Send + Sync> = match last {
-            Some(error) => error.into(),
-            None => "no other host is known".into(),
-        };
-        Err(StoreError::Unreachable { source })
+        Err(last)
     }
 }
 
 /// The events that a host streams. A silence that is too long is noticed by who reads.
-fn events(connection: Connection) -> BoxStream<'static, Result<Event, StoreError>> {
+fn events(followed: Followed) -> BoxStream<'static, Result<Event, StoreError>> {
     let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Unreachable { source };
-    Box::pin(futures::stream::unfold(Some(connection), move |connection| async move {
-        let mut connection = connection?;
-        Some(match connection.receive::<Answer>().await {
-            Ok(Some(Answer::Event(event))) => (Ok(event), Some(connection)),
-            Ok(Some(_)) => (Err(unreachable("it answered something else".into())), None),
+    Box::pin(futures::stream::unfold(Some(followed), move |followed| async move {
+        let mut followed = followed?;
+        Some(match followed.connection.receive::<Answer>().await {
+            Ok(Some(Answer::Event(event))) => (Ok(event), Some(followed)),
+            Ok(Some(_)) => (Err(unreachable(OTHER_ANSWER.into())), None),
             Ok(None) => (Err(unreachable("the connection has ended".into())), None),
             Err(error) => (Err(unreachable(error.into())), None),
         })

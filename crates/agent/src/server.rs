@@ -14,6 +14,7 @@ use hopsack_store::{Refusal, Store, serve};
 use hopsack_types::{HostId, Revision};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
@@ -37,10 +38,16 @@ pub struct Server {
 impl Server {
     /// Answers for ever.
     pub async fn run(self: Arc<Self>, transport: Arc<dyn Transport>) {
+        // Ends with this task, so that an agent that has stopped answers nobody.
+        let mut connections = JoinSet::new();
         loop {
-            match transport.accept().await {
-                Ok(connection) => drop(tokio::spawn(self.clone().serve(connection))),
-                Err(error) => tracing::warn!(%error, "a connection was not accepted"),
+            tokio::select! {
+                biased;
+                accepted = transport.accept() => match accepted {
+                    Ok(connection) => drop(connections.spawn(self.clone().serve(connection))),
+                    Err(error) => tracing::warn!(%error, "a connection was not accepted"),
+                },
+                Some(_) = connections.join_next() => {}
             }
         }
     }
@@ -74,11 +81,24 @@ impl Server {
     }
 
     async fn stream(&self, connection: &mut Connection, from: Revision) -> Result<(), TransportError> {
-        let mut events = serve::follow(self.store.as_ref(), from);
-        while let Some(event) = events.next().await {
-            connection.send(&Answer::Event(event)).await?;
+        let mut direct = self.peers.is_direct();
+        let voter = self.admission.is_some();
+        if !voter && !*direct.borrow_and_update() {
+            let message = "this host does not follow a voter at present: follow another";
+            return connection.send(&Answer::Refused(ApiError::new(ErrorCode::Unavailable, message))).await;
         }
-        Ok(())
+        connection.send(&Answer::Done).await?;
+        let mut events = serve::follow(self.store.as_ref(), from);
+        loop {
+            tokio::select! {
+                biased;
+                _ = direct.changed(), if !voter => return Ok(()),
+                event = events.next() => match event {
+                    Some(event) => connection.send(&Answer::Event(event)).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
     }
 
     async fn answer(&self, question: Question, peer: HostId, connection: &Connection) -> Answer {

@@ -1,7 +1,7 @@
 //! What hosts say to each other, and its framing: a 32-bit big-endian length, then `postcard`.
 //!
-//! A connection carries one question after another, each with one answer; `Follow` is answered by a stream of events
-//! until the connection ends. What must not live here: sockets, and what an answer means.
+//! A connection carries one question after another, each with one answer; `Follow` is answered by `Done` and a stream of
+//! events until the connection ends. What must not live here: sockets, and what an answer means.
 
 use crate::transport::{Connection, TransportError};
 use hopsack_api::ApiError;
@@ -30,7 +30,7 @@ pub enum Question {
     Renew(Vec<u8>),
     /// Write intent.
     Txn(Txn),
-    /// All changes of intent from here on.
+    /// All changes of intent from here on. Refused by a host that does not follow a voter itself.
     Follow(Revision),
     /// My list of members for yours.
     Members(Vec<MemberRecord>),
