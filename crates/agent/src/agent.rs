@@ -31,8 +31,23 @@ pub struct Agent {
     /// Held while this host makes or enters a cluster, so that it does so once.
     entering: tokio::sync::Mutex<()>,
     networks: watch::Sender<Arc<Networks>>,
-    /// What other parts of the program report as wrong.
-    outside_faults: RwLock<Vec<String>>,
+    docker: RwLock<DockerReport>,
+}
+
+/// What Docker's front door knows.
+#[derive(Debug, Clone)]
+pub struct DockerReport {
+    /// The engine, in words.
+    pub engine: String,
+    /// What is wrong.
+    pub faults: Vec<String>,
+}
+
+impl Default for DockerReport {
+    /// Without a front door.
+    fn default() -> Self {
+        Self { engine: "left alone (--no-docker)".to_owned(), faults: Vec::new() }
+    }
 }
 
 impl Agent {
@@ -44,7 +59,7 @@ impl Agent {
             member: RwLock::new(None),
             entering: tokio::sync::Mutex::new(()),
             networks: watch::Sender::new(Arc::default()),
-            outside_faults: RwLock::default(),
+            docker: RwLock::default(),
         });
         if let Some(identity) = identity {
             agent.enter(identity, None).await?;
@@ -92,9 +107,9 @@ impl Agent {
         }
     }
 
-    /// Faults that other parts of the program know of; replaces the earlier ones.
-    pub fn set_outside_faults(&self, faults: Vec<String>) {
-        *self.outside_faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+    /// Takes what Docker's front door knows, for the status.
+    pub fn set_docker(&self, report: DockerReport) {
+        *self.docker.write().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
     /// Stops in good order. The kernel stays as it is.
@@ -186,8 +201,9 @@ impl Api for Service {
             }
             None => (None, Vec::new()),
         };
-        faults.extend(self.0.outside_faults.read().unwrap_or_else(PoisonError::into_inner).iter().cloned());
-        Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), cluster, faults })
+        let docker = self.0.docker.read().unwrap_or_else(PoisonError::into_inner).clone();
+        faults.extend(docker.faults);
+        Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), cluster, docker: docker.engine, faults })
     }
 
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {

@@ -4,7 +4,7 @@
 mod prober;
 mod stores;
 
-use crate::agent::{Agent, Service};
+use crate::agent::{Agent, DockerReport, Service};
 use crate::entropy::{Entropy, SystemClock};
 use crate::error::AgentError;
 use crate::parts::Parts;
@@ -13,7 +13,7 @@ use crate::statedir::StateDir;
 use crate::tls::TlsWire;
 use crate::underlay::{Scout, UnderlayError};
 use hopsack_api::{Api, server};
-use hopsack_docker::{DockerEngine, FrontDoor};
+use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
 use hopsack_kernel::{LinuxKernel, Surroundings, surroundings};
 use hopsack_types::HostName;
 use nix::fcntl::{Flock, FlockArg};
@@ -88,7 +88,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
         Some(docker) => Some(open_docker(docker, service)?),
         None => None,
     };
-    let faults = docker.as_ref().map(|door| tokio::spawn(tell_faults(agent.clone(), door.status())));
+    let told = docker.as_ref().map(|door| tokio::spawn(tell_docker(agent.clone(), door.status())));
     ready();
     tracing::info!(socket = %config.socket.display(), "the agent is ready");
     let outcome = tokio::select! {
@@ -98,8 +98,8 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     };
     tracing::info!("the agent stops; the network stays as it is");
     drop(docker);
-    if let Some(faults) = faults {
-        faults.abort();
+    if let Some(told) = told {
+        told.abort();
     }
     local.abort();
     agent.stop().await;
@@ -142,13 +142,13 @@ fn open_docker(config: &DockerConfig, service: Arc<dyn Api>) -> Result<FrontDoor
     Ok(hopsack_docker::serve(&config.plugin_socket, engine, service)?)
 }
 
-async fn tell_faults(
-    agent: Arc<Agent>,
-    mut status: tokio::sync::watch::Receiver<hopsack_docker::DockerStatus>,
-) {
+async fn tell_docker(agent: Arc<Agent>, mut status: tokio::sync::watch::Receiver<DockerStatus>) {
     loop {
-        let faults = status.borrow_and_update().faults.clone();
-        agent.set_outside_faults(faults);
+        let DockerStatus { engine, mut faults } = status.borrow_and_update().clone();
+        if let EngineState::Unreachable(reason) = &engine {
+            faults.push(format!("the Docker engine does not answer: {reason}"));
+        }
+        agent.set_docker(DockerReport { engine: engine.to_string(), faults });
         if status.changed().await.is_err() {
             return;
         }

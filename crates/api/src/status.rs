@@ -13,6 +13,8 @@ pub struct Status {
     pub version: String,
     /// None before `init` or `join`.
     pub cluster: Option<ClusterStatus>,
+    /// This host's Docker engine, in words: whether it answers, or that it is left alone.
+    pub docker: String,
     /// What is wrong, worst first: each a line that says what to do.
     pub faults: Vec<String>,
 }

@@ -93,7 +93,12 @@ fn token_answer() -> TokenAnswer {
 }
 
 fn status() -> Status {
-    Status { version: "0.1.0".to_owned(), cluster: None, faults: vec!["in no cluster".to_owned()] }
+    Status {
+        version: "0.1.0".to_owned(),
+        cluster: None,
+        docker: "connected".to_owned(),
+        faults: vec!["in no cluster".to_owned()],
+    }
 }
 
 fn host_status() -> HostStatus {

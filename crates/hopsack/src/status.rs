@@ -20,7 +20,7 @@ pub fn run(client: &Client, format: Format, out: &mut Output<'_>) -> Result<(), 
 fn show(status: &Status, out: &mut Output<'_>) -> Result<(), CommandError> {
     show_faults(status, out)?;
     match &status.cluster {
-        Some(cluster) => show_cluster(&status.version, cluster, out),
+        Some(cluster) => show_cluster(status, cluster, out),
         None => out.line(CommandError::NoCluster),
     }
 }
@@ -38,7 +38,8 @@ fn show_faults(status: &Status, out: &mut Output<'_>) -> Result<(), CommandError
     out.line("")
 }
 
-fn show_cluster(version: &str, cluster: &ClusterStatus, out: &mut Output<'_>) -> Result<(), CommandError> {
+fn show_cluster(status: &Status, cluster: &ClusterStatus, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let version = &status.version;
     let ClusterStatus { underlay, store, kernel, .. } = cluster;
     let (id, name) = (cluster.id.short(), &cluster.name);
     out.line(format_args!("host       {name}, in cluster {id}, hopsack {version}"))?;
@@ -51,6 +52,7 @@ fn show_cluster(version: &str, cluster: &ClusterStatus, out: &mut Output<'_>) ->
     let contact = if store.connected { "" } else { ", cut off from the voters" };
     out.line(format_args!("state      revision {}, {}{contact}", store.revision, store.role))?;
     out.line(format_args!("kernel     {}", kernel_line(kernel)))?;
+    out.line(format_args!("docker     {}", status.docker))?;
     out.line(format_args!(
         "networks   {}, with {} on this host\n",
         cluster.networks,
@@ -147,7 +149,8 @@ mod tests {
             ],
         };
         let faults = faults.iter().map(|&fault| fault.to_owned()).collect();
-        Status { version: "0.1.0".to_owned(), cluster: Some(cluster), faults }
+        let docker = "connected".to_owned();
+        Status { version: "0.1.0".to_owned(), cluster: Some(cluster), docker, faults }
     }
 
     #[test]
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn outside_a_cluster_the_next_command_is_told() {
-        let alone = Status { version: "0.1.0".to_owned(), cluster: None, faults: Vec::new() };
+        let alone = Status { cluster: None, ..status(KernelStatus::default(), &[]) };
         let text = text_of(|out| show(&alone, out));
         assert!(text.contains("`hopsack init`") && text.contains("`hopsack join`"), "{text}");
         assert!(!text.contains("well"), "{text}");
