@@ -47,8 +47,15 @@ pub fn probe() -> Result<FeatureReport, KernelError> {
 
 fn try_vxlan() -> Result<(), NetlinkError> {
     let Ok(name) = IfName::new("hopprobe") else { return Ok(()) };
-    let vxlan =
-        Vxlan { vni: ROUTED_VNI, port: VXLAN_PORT, local: None, learning: false, ttl: 0, checksum: None };
+    let vxlan = Vxlan {
+        vni: ROUTED_VNI,
+        port: VXLAN_PORT,
+        local: None,
+        learning: false,
+        ttl: 0,
+        checksum: None,
+        inherit_df: false,
+    };
     Socket::open()?.create_vxlan(&Base { name: &name, mac: None, mtu: 1500 }, &vxlan)
 }
 

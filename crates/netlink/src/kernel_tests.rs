@@ -93,6 +93,7 @@ fn vxlan_devices_of_both_families_read_back() {
                 learning: false,
                 ttl: 64,
                 checksum: Some(true),
+                inherit_df: true,
             };
             socket.create_vxlan(&Base { name: &name("v0"), mac: Some(MAC), mtu: 1430 }, &vxlan).unwrap();
             let link = socket.link(&name("v0")).unwrap().unwrap();

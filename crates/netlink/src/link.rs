@@ -7,6 +7,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    VxlanDf,
 };
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -62,6 +63,8 @@ pub struct Vxlan {
     pub ttl: u8,
     /// Outer UDP checksum, both ways; none: the kernel's choice, which is off over IPv4 and on over IPv6.
     pub checksum: Option<bool>,
+    /// Outer IPv4 packets must stay whole when the inner ones must (of IPv6: always).
+    pub inherit_df: bool,
 }
 
 /// What all links can be made with.
@@ -126,6 +129,7 @@ impl Socket {
             InfoVxlan::Port(vxlan.port),
             InfoVxlan::Learning(vxlan.learning),
             InfoVxlan::Ttl(vxlan.ttl),
+            InfoVxlan::Df(if vxlan.inherit_df { VxlanDf::Inherit } else { VxlanDf::Unset }),
         ];
         match vxlan.local {
             Some(IpAddr::V4(local)) => data.push(InfoVxlan::Local(local)),
@@ -246,7 +250,8 @@ fn kind_of(info: &[LinkInfo]) -> Kind {
 }
 
 fn vxlan_of(data: &[InfoVxlan]) -> Vxlan {
-    let mut vxlan = Vxlan { vni: 0, port: 0, local: None, learning: false, ttl: 0, checksum: None };
+    let mut vxlan =
+        Vxlan { vni: 0, port: 0, local: None, learning: false, ttl: 0, checksum: None, inherit_df: false };
     for part in data {
         match part {
             InfoVxlan::Id(vni) => vxlan.vni = *vni,
@@ -256,6 +261,7 @@ fn vxlan_of(data: &[InfoVxlan]) -> Vxlan {
             InfoVxlan::Learning(learning) => vxlan.learning = *learning,
             InfoVxlan::Ttl(ttl) => vxlan.ttl = *ttl,
             InfoVxlan::UDPCsum(on) => vxlan.checksum = Some(*on),
+            InfoVxlan::Df(df) => vxlan.inherit_df = *df == VxlanDf::Inherit,
             _ => {}
         }
     }

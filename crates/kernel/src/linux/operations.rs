@@ -76,6 +76,8 @@ impl Operations for LinuxKernel {
                     learning: false,
                     ttl: VXLAN_TTL,
                     checksum: None,
+                    // A probe of the path's MTU must not pass in pieces.
+                    inherit_df: true,
                 };
                 (self.socket.create_vxlan(&base, &vxlan), None)
             }
