@@ -29,7 +29,7 @@ fn show_faults(status: &Status, out: &mut Output<'_>) -> Result<(), CommandError
     match status.faults.len() {
         // A host in no cluster is neither well nor ill.
         0 if status.cluster.is_none() => return Ok(()),
-        0 => return out.coloured(Colour::Green, "all is well\n"),
+        0 => out.coloured(Colour::Green, "all is well")?,
         faults => out.coloured(Colour::Red, count(faults, "fault"))?,
     }
     for fault in &status.faults {
