@@ -233,7 +233,7 @@ impl Api for Service {
     async fn allocate(&self, request: AllocateRequest) -> Result<IpAddr, ApiError> {
         let member = self.0.inside()?;
         let AllocateRequest { network, family, address, holder } = request;
-        Ok(member.addresses.allocate(network, family, address, &holder).await?)
+        Ok(attachment::allocate(&member, network, family, address, &holder).await?)
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<(), ApiError> {

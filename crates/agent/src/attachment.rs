@@ -9,7 +9,9 @@ use hopsack_api::{ApiError, AttachRequest, DetachRequest, EndpointRequest, Endpo
 use hopsack_plan::view::{Attachment, Endpoint};
 use hopsack_types::fact::FactKey;
 use hopsack_types::intent::Intent;
-use hopsack_types::{EndpointId, Family, Generation, IfName, Mac, Network, NetworkName, numbers};
+use hopsack_types::{
+    EndpointId, Family, Generation, HostName, IfName, Mac, Network, NetworkId, NetworkName, numbers,
+};
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -200,6 +202,38 @@ fn is_own(path: &Path) -> bool {
     }
 }
 
+/// Takes an address as [`crate::addresses::Addresses::allocate`] does; one that is in use is told with who uses it.
+pub async fn allocate(
+    member: &Member,
+    network: NetworkId,
+    family: Family,
+    wanted: Option<IpAddr>,
+    holder: &str,
+) -> Result<IpAddr, AgentError> {
+    let taken = member.addresses.allocate(network, family, wanted, holder).await;
+    match (taken, wanted) {
+        (Err(AgentError::Refused(ApiError { code: ErrorCode::Conflict, message })), Some(address)) => {
+            let message = user_of(member, network, address).map_or(message, |(user, host)| {
+                format!(
+                    "{address} is in use by {user} on host {host}: detach it there, or choose another address"
+                )
+            });
+            Err(error(ErrorCode::Conflict, message))
+        }
+        (taken, _) => taken,
+    }
+}
+
+/// The endpoint that has an address, and its host.
+fn user_of(member: &Member, network: NetworkId, address: IpAddr) -> Option<(String, HostName)> {
+    let intent = member.intent.borrow().intent.clone();
+    let endpoints = member.facts.endpoints(&intent);
+    let (host, fact) = endpoints
+        .into_values()
+        .find(|(_, fact)| fact.network == network && fact.addresses.contains(&address))?;
+    Some((fact.name, intent.hosts.get(&host)?.name.clone()))
+}
+
 async fn take_addresses(
     member: &Member,
     network: &Network,
@@ -216,7 +250,7 @@ async fn take_addresses(
         let family = subnet.family();
         let wanted = given.iter().copied().find(|address| Family::of(*address) == family);
         let holder = holder_of(endpoint);
-        let address = member.addresses.allocate(network.id, family, wanted, &holder).await?;
+        let address = allocate(member, network.id, family, wanted, &holder).await?;
         endpoint.addresses.push(address);
     }
     Ok(())

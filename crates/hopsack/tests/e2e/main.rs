@@ -3,7 +3,10 @@
 //! One module an idea; `scene` makes the cluster that each begins with.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
+mod forged;
 mod isolation;
 mod paths;
+mod refusals;
 mod routed;
 mod scene;
+mod survive;
