@@ -116,13 +116,16 @@ pub fn up(arguments: &Up, program: PathBuf, out: &mut dyn Write) -> Result<()> {
     if hosts.iter().any(Host::has_engine) {
         lab.load_image()?;
     }
-    show(&lab, out)?;
+    // Whoever cannot read what follows can still use the lab, and take it down.
+    lab.leave();
+    show(&Lab::open(&arguments.name)?, out)?;
     let first = hosts.first().map_or("HOST", Host::name).to_owned();
     let flag =
         if arguments.name == DEFAULT_NAME { String::new() } else { format!(" --name {}", arguments.name) };
-    // Whoever cannot read this can still take the lab down.
-    lab.leave();
     line(out, format_args!("enter a host: hopsack lab exec{flag} {first}"))?;
+    if !arguments.no_agent {
+        line(out, format_args!("make a cluster: hopsack lab exec{flag} {first} hopsack init"))?;
+    }
     if hosts.iter().any(Host::has_engine) {
         line(
             out,
