@@ -44,8 +44,9 @@ fn show(rows: &[Row<'_>], out: &mut Output<'_>) -> Result<(), CommandError> {
 pub fn cells(path: Option<&PathStatus>) -> [String; 3] {
     let Some(path) = path else { return Default::default() };
     let round_trip = match path.round_trip {
-        _ if !path.answered => "no answer".to_owned(),
+        Some(_) if !path.answered => "no answer".to_owned(),
         Some(round_trip) => milliseconds(round_trip),
+        // Nothing has ever come back; whether that is a fault yet, the reason tells.
         None => String::new(),
     };
     [path.kind.to_string(), path.mtu.to_string(), round_trip]
