@@ -10,6 +10,7 @@ help: ## show this list
 
 demo: ## containers of three Docker hosts talk to each other (root; KEEP=1 leaves the hosts up)
 	@tests/provide demo
+	@echo "building the release binary (minutes the first time, nothing after that)"
 	@cargo build --locked --release --package hopsack
 	@exec target/release/hopsack demo $(if $(filter-out 0,$(KEEP)),--keep)
 

@@ -92,6 +92,8 @@ macro_rules! require {
     ($($feature:ident),+ $(,)?) => {{
         fn here() {}
         let name = std::any::type_name_of_val(&here).trim_end_matches("::here");
+        // An asynchronous test is a closure in the function of its name.
+        let name = name.trim_end_matches("::{{closure}}");
         let features = [$($crate::requirement::Feature::$feature),+];
         if $crate::requirement::require(name, &features).is_err() {
             return;

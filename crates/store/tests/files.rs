@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use futures::future::join_all;
+use hopsack_lab::require;
 use hopsack_store::{DiskBacking, Event, NoPeers, RaftStore, Store, StoreError, Txn, TxnOutcome, VoterId};
 use hopsack_types::Revision;
 use nix::mount::{MsFlags, mount, umount};
@@ -156,10 +157,8 @@ fn small_file_system(at: &Path, kib: usize, extra: MsFlags) {
 
 #[tokio::test]
 async fn a_full_disk_stops_the_voter_and_loses_nothing_that_was_acknowledged() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIP a_full_disk_stops_the_voter: only root can make a small file system");
-        return;
-    }
+    // Only root can make a small file system.
+    require!(Root);
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
     let directory = tempfile::tempdir().unwrap();

@@ -80,6 +80,9 @@ const WORLD: &[&str] = &[
     "from_os_rng",
 ];
 
+/// The one place that may say that a test does not run.
+const REQUIREMENT: &str = "crates/lab/src/requirement.rs";
+
 /// File names that say nothing about what is inside.
 const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "misc"];
 
@@ -181,6 +184,15 @@ fn cores_do_not_look_at_clocks_files_or_sockets() {
         }
     }
     assert!(wrong.is_empty(), "cores that reach for the world: {wrong:#?}");
+}
+
+/// `make test` counts skips, and knows only of those that `require!` of the lab notes.
+#[test]
+fn no_test_skips_in_silence() {
+    let says_so = |path: &PathBuf| fs::read_to_string(path).unwrap().contains(concat!("!(\"", "SKIP"));
+    let all = sources(&root().join("crates")).into_iter().filter(says_so);
+    let wrong: Vec<String> = all.map(|path| shown(&path)).filter(|path| path != REQUIREMENT).collect();
+    assert!(wrong.is_empty(), "say what the test needs with require! of the lab instead: {wrong:?}");
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Screen {
         }
         // Hidden by itself where standard error is no terminal.
         let wheel = if self.colour { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let wheel = wheel.with_elapsed(self.began.elapsed());
         if let Ok(style) = ProgressStyle::with_template("{elapsed:>7}   {spinner} {wide_msg}") {
             wheel.set_style(style);
         }
