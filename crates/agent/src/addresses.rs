@@ -10,6 +10,7 @@ use crate::journalfile::JournalFile;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_ipam::want::Verdict;
 use hopsack_ipam::{Book, Handle, IpamError, Record, grant, steward};
+use hopsack_store::watch;
 use hopsack_store::{Expected, Store, StoreError, Txn, TxnOutcome};
 use hopsack_types::intent::{Intent, Key, decode, encode};
 use hopsack_types::resource::{Ledger, Wanted};
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long a caller waits for other hosts to give something back.

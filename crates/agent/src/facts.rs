@@ -10,13 +10,14 @@ use crate::peers::Peers;
 use crate::statedir::StateDir;
 use crate::wire::{Answer, Question};
 use hopsack_gossip::{Batch, Digest, Records, Signature, Signer, Source, StateHash, Verifier};
+use hopsack_store::watch;
 use hopsack_types::fact::{EndpointFact, Fact, FactKey, PathFact};
 use hopsack_types::intent::Intent;
 use hopsack_types::{Cidr, EndpointId, HostId, NetworkId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 

@@ -1,10 +1,10 @@
 //! This host's parsed copy of intent, kept up with its store.
 
+use hopsack_store::watch;
 use hopsack_store::{Event, Snapshot, Store};
 use hopsack_types::Revision;
 use hopsack_types::intent::{Intent, IntentError, Key};
 use std::sync::Arc;
-use tokio::sync::watch;
 use tokio_stream::StreamExt;
 
 /// Intent at one revision.

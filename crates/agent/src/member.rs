@@ -32,12 +32,12 @@ use hopsack_api::KernelStatus;
 use hopsack_gossip::{Membership, Records};
 use hopsack_ipam::{Book, COOL_DOWN, Record};
 use hopsack_plan::view::Endpoint;
+use hopsack_store::watch;
 use hopsack_store::{Replica, Store};
 use hopsack_types::fact::{EndpointFact, Fact, FactKey};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// An agent inside a cluster.

@@ -10,12 +10,13 @@ use crate::seal::Seal;
 use crate::transport::Transport;
 use crate::wire::{Answer, Question};
 use hopsack_gossip::{MemberEvent, MemberRecord, Membership};
+use hopsack_store::watch;
 use hopsack_types::HostId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// How often the whole member list is exchanged with one other host.

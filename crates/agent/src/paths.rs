@@ -11,6 +11,7 @@ use hopsack_path::{PathStatus, PathTable, Probe, Reach};
 use hopsack_plan::Features;
 use hopsack_plan::paths::{may_be_direct, may_be_tunnelled, probe_addresses};
 use hopsack_plan::view::Underlay;
+use hopsack_store::watch;
 use hopsack_types::fact::{Fact, FactKey};
 use hopsack_types::path::{PathChoice, PathKind};
 use hopsack_types::{HostId, numbers};
@@ -19,7 +20,6 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 const FILE: &str = "paths.json";

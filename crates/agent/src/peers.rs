@@ -5,13 +5,13 @@ use crate::transport::{Connection, Transport, TransportError};
 use crate::wire::{Answer, Question};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use hopsack_store::watch;
 use hopsack_store::{Event, StoreError, Txn, TxnOutcome, Upstream};
 use hopsack_types::{Host, HostId, Revision};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
 
 type Kept = Arc<tokio::sync::Mutex<Option<Connection>>>;
 

@@ -5,12 +5,12 @@
 
 use hopsack_plan::view::{Endpoint, NetworkView, Underlay};
 use hopsack_plan::{Features, HostState, View, plan};
+use hopsack_store::watch;
 use hopsack_types::intent::Intent;
 use hopsack_types::path::PathChoice;
 use hopsack_types::{EndpointId, Generation, HostId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
 
 /// What the kernel should hold, and since when.
 #[derive(Debug, Clone, Default)]

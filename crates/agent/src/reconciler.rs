@@ -7,10 +7,11 @@ use crate::planner::Wanted;
 use hopsack_api::KernelStatus;
 use hopsack_kernel::{Applied, Kernel};
 use hopsack_plan::HostState;
+use hopsack_store::watch;
 use hopsack_types::Generation;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// Settings below `/proc/sys` change in silence, and must be back in a second.

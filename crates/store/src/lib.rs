@@ -9,6 +9,8 @@
 //! Every implementation holds the whole state in memory ([`KvState`], pure) and differs only in who may write and
 //! where it is kept. Reads therefore never wait and never fail; only a write can.
 //!
+//! [`watch`] is the channel that tells of changes, in an order that a simulation can repeat.
+//!
 //! What must not live here: what keys and values mean (hopsack-types), and sockets (the agent brings them as
 //! `Upstream` and `Peers`).
 
@@ -22,6 +24,7 @@ pub mod replica;
 pub mod serve;
 pub mod state;
 pub mod store;
+pub mod watch;
 
 pub use backing::{Backing, DiskBacking, MemoryBacking};
 pub use error::{Refusal, StoreError};

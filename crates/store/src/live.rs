@@ -5,10 +5,10 @@
 
 use crate::state::KvState;
 use crate::store::{Entry, Event, Snapshot};
+use crate::watch;
 use futures::stream::{self, BoxStream, StreamExt};
 use hopsack_types::Revision;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
 
 /// The shared state. Cloning shares it.
 #[derive(Debug, Clone)]
