@@ -16,6 +16,9 @@ const PROTOCOL_ADVERTISED: u8 = 9;
 /// `RTPROT_DHCP`.
 const PROTOCOL_DHCP: u8 = 16;
 
+/// The netlink port of changes that the kernel makes by itself.
+const BY_THE_KERNEL: u32 = 0;
+
 /// A running watch; dropping it ends it.
 #[derive(Debug)]
 pub struct Watch {
@@ -71,8 +74,9 @@ fn matters(event: &Event, own: &[u32]) -> bool {
         Event::Changed(Change { port, .. }) if own.contains(port) => false,
         Event::Changed(change) => match change.topic {
             Topic::Link | Topic::Address | Topic::Rule | Topic::Forwarding | Topic::Firewall => true,
-            // Those that are found by asking come and go all the time.
-            Topic::Neighbour { permanent } => permanent,
+            // Those that the kernel finds by asking come and go all the time. One that somebody deletes is told as one
+            // that was found no more, but with the number of who did it.
+            Topic::Neighbour { permanent } => permanent || change.port != BY_THE_KERNEL,
             // Routing daemons change theirs by the thousand, which is no business of ours.
             Topic::Route { protocol } => {
                 protocol <= PROTOCOL_STATIC
