@@ -6,6 +6,7 @@ use crate::place::{Inside, Running};
 use crate::process::ProcessId;
 use crate::wait;
 use std::fs;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long a monitor may take to listen.
@@ -40,7 +41,8 @@ impl Monitor {
     }
 
     /// What was recorded, less the kernel's own housekeeping of neighbours that it found by itself: those come, go
-    /// stale and are asked again whatever anybody configures. Permanent neighbours and proxies count.
+    /// stale and are asked again whatever anybody configures, and so do multicast groups' Ethernet addresses, which it
+    /// computes. Permanent neighbours and proxies count.
     pub fn changes(&self) -> Vec<String> {
         self.lines().into_iter().filter(|line| !is_housekeeping(line)).collect()
     }
@@ -53,7 +55,11 @@ impl Monitor {
 
 fn is_housekeeping(line: &str) -> bool {
     let configured = ["PERMANENT", "NOARP", "proxy", "extern_learn"];
-    line.starts_with("[NEIGH]") && !configured.iter().any(|word| line.contains(word))
+    let Some(neighbour) = line.strip_prefix("[NEIGH]") else { return false };
+    let address = neighbour.trim_start_matches("Deleted ").split(' ').next();
+    let is_group =
+        address.and_then(|word| word.parse().ok()).is_some_and(|address: IpAddr| address.is_multicast());
+    is_group || !configured.iter().any(|word| line.contains(word))
 }
 
 /// Whether a process has a netlink socket that listens to a group. Its port id is its process id as it sees itself
@@ -80,6 +86,8 @@ mod tests {
         assert!(is_housekeeping("[NEIGH]10.77.1.2 dev eth0 lladdr 02:00:00:00:00:02 STALE"));
         assert!(!is_housekeeping("[NEIGH]Deleted 10.77.1.2 dev hopvxlan lladdr 02:00:00:00:00:02 PERMANENT"));
         assert!(!is_housekeeping("[NEIGH]dev hopvxlan lladdr 02:00:00:00:00:02 self extern_learn"));
+        assert!(is_housekeeping("[NEIGH]Deleted ff02::16 dev hopvxlan lladdr 33:33:00:00:00:16 NOARP "));
+        assert!(!is_housekeeping("[NEIGH]10.32.0.9 dev hopvxlan lladdr 02:00:00:00:00:09 NOARP"));
         assert!(!is_housekeeping("[ROUTE]10.32.0.0/24 via 10.77.1.2 dev eth0"));
     }
 }
