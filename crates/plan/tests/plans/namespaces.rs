@@ -29,6 +29,8 @@ impl Namespaces {
             let output = Command::new("ip").args(["netns", "add", &full]).output().unwrap();
             assert!(output.status.success(), "{output:?}");
             made.names.push(full);
+            // Until it knows that its link-local address is the only one, a router asks nobody for a neighbour.
+            made.sh(name, "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
         }
         made
     }
