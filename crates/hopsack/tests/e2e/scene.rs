@@ -39,10 +39,7 @@ impl Scene {
             outsider.stop(AGENT).unwrap();
         }
         for host in scene.members() {
-            wait::until("the agent answers", SETTLED, || {
-                host.exec(&[PROGRAM, "status"]).is_ok_and(|output| output.success())
-            })
-            .unwrap();
+            scene.await_agent(host.name());
         }
         scene
     }
@@ -51,6 +48,15 @@ impl Scene {
     pub fn members(&self) -> Vec<Host> {
         let hosts = self.lab.hosts().unwrap().into_iter();
         hosts.filter(|host| !host.name().starts_with(OUTSIDE)).collect()
+    }
+
+    /// Waits until a host's agent answers.
+    pub fn await_agent(&self, host: &str) {
+        let host = self.host(host);
+        wait::until("the agent answers", SETTLED, || {
+            host.exec(&[PROGRAM, "status"]).is_ok_and(|output| output.success())
+        })
+        .unwrap();
     }
 
     /// A lab whose hosts are one cluster, made by the first.
