@@ -3,13 +3,12 @@
 
 use crate::scene::{Attached, BOTH_FAMILIES, SETTLED, Scene};
 use hopsack_lab::{AGENT, Container, Host, HostKind, Inside, Topology, require, wait};
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What a change may last.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// Tests share the machine, so one of so many tries has to be that quick.
-const TRIES: u32 = 4;
+const TRIES: usize = 4;
 
 /// Shows our table's words, sorted: the order of chains, and of elements in a set, means nothing.
 const TABLE: &str = "nft -s list table inet hopsack | tr -s ' ,\\t{}' '\\n' | sort";
@@ -66,16 +65,11 @@ fn heals(scene: &Scene, host: &Host, harm: &Harm) -> Duration {
 }
 
 fn heals_at_once(scene: &Scene, host: &Host, harm: &Harm) {
-    let tries: Vec<Duration> = (0..TRIES)
-        .scan(false, |done, _| {
-            (!*done).then(|| {
-                let took = heals(scene, host, harm);
-                *done = took <= AT_ONCE;
-                took
-            })
-        })
-        .collect();
-    assert!(tries.iter().any(|took| *took <= AT_ONCE), "`{}` lasted {tries:?}", harm.shell);
+    let mut tries = Vec::new();
+    while tries.len() < TRIES && tries.last().is_none_or(|took| *took > AT_ONCE) {
+        tries.push(heals(scene, host, harm));
+    }
+    assert!(tries.last().is_some_and(|took| *took <= AT_ONCE), "`{}` lasted {tries:?}", harm.shell);
 }
 
 /// Two hosts on one segment and one behind a router, with a container on h1 and h3.
@@ -158,6 +152,9 @@ fn links_addresses_routes_neighbours_and_rules_come_back_within_a_second() {
     for harm in &harms {
         heals_at_once(&scene, &h1, harm);
     }
+    // Whoever takes the underlay's device down takes all routes over it along.
+    let harm = "ip link set eth0 down; ip link set eth0 up; ip route add default via 10.77.1.254";
+    heals_at_once(&scene, &h1, &Harm::new(harm, routes, "routes"));
     still_reach_each_other(&pair);
     scene.end();
 }
@@ -309,8 +306,6 @@ fn a_link_of_somebody_else_under_our_name_is_left_alone_and_named() {
     assert!(shell(&h1, "ip link show hop0").contains("alias theirs"));
     shell(&h1, "ip link del hop0");
     await_no_failure(&scene, "h1");
-    let counts: BTreeMap<&str, u64> =
-        ["links", "addresses"].map(|counter| (counter, repaired(&scene, "h1", counter))).into();
-    assert!(shell(&h1, "ip link show hop0").contains("alias hopsack:"), "{counts:?}");
+    assert!(shell(&h1, "ip link show hop0").contains("alias hopsack:"));
     scene.end();
 }

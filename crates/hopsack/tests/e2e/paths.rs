@@ -1,7 +1,7 @@
 //! Which path is used between two hosts, and that it changes by itself, under traffic, when another is better.
 
 use crate::scene::{Attached, BOTH_FAMILIES, SETTLED, Scene};
-use hopsack_lab::{HostKind, HostSpec, SegmentSpec, Topology, UdpFlow, require, wait};
+use hopsack_lab::{HostKind, HostSpec, Inside, SegmentSpec, Topology, UdpFlow, require, wait};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -144,6 +144,36 @@ fn a_paths_mtu_is_the_smallest_on_the_way_and_follows_the_underlay() {
     await_line(&scene, "h1", ["h3", "vxlan", "1330"]);
     await_line(&scene, "h3", ["h1", "vxlan", "1330"]);
     scene.lab.heal().unwrap();
+    await_line(&scene, "h1", ["h2", "direct", "1500"]);
+    scene.end();
+}
+
+#[test]
+fn a_partition_changes_no_route_and_leaves_nothing_behind_when_it_ends() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(Topology::demo(HostKind::Plain).unwrap());
+    let pair = two_containers(&scene, ["h1", "h2"]);
+    let far = scene.attach("h3", "c-h3", "web", &[]);
+    pair[0].await_reach(far.address());
+    scene.await_path("h1", "h2", "direct");
+    let routes = || scene.host("h1").run(&["ip", "route", "show", "proto", "72"]).unwrap();
+    let before = routes();
+    scene.lab.partition(&["h1"], &["h2", "h3"]).unwrap();
+    for peer in ["h2", "h3"] {
+        let silent = || {
+            scene
+                .hopsack("h1", &["path", "ls"])
+                .lines()
+                .any(|line| line.starts_with(peer) && line.contains("no answer"))
+        };
+        wait::until("the silence to be noticed", SETTLED, silent).unwrap();
+    }
+    assert!(!pair[0].reaches(pair[1].address()) && !pair[0].reaches(far.address()));
+    assert_eq!(routes(), before, "nobody who is silent is gone");
+    scene.lab.heal().unwrap();
+    for to in [&pair[1], &far] {
+        to.addresses.iter().for_each(|address| pair[0].await_reach(*address));
+    }
     await_line(&scene, "h1", ["h2", "direct", "1500"]);
     scene.end();
 }

@@ -74,6 +74,36 @@ fn containers_of_all_hosts_ping_each_other_and_move_data_in_both_families() {
 }
 
 #[test]
+fn an_underlay_of_v6_carries_both_families() {
+    require!(Root, Nft, Vxlan, Ping);
+    let topology = Topology::builder()
+        .segment(SegmentSpec::new("lan1", &["fd77:1::/64"]))
+        .segment(SegmentSpec::new("lan2", &["fd77:2::/64"]))
+        .router("r1", &["lan1", "lan2"])
+        .host(HostSpec::plain("h1", &["lan1"]))
+        .host(HostSpec::plain("h2", &["lan1"]))
+        .host(HostSpec::plain("h3", &["lan2"]))
+        .build()
+        .unwrap();
+    let scene = Scene::cluster(topology);
+    let all = containers(&scene);
+    scene.await_path("h1", "h2", "direct");
+    scene.await_path("h1", "h3", "vxlan");
+    for to in &all[2..] {
+        for address in &to.addresses {
+            transfer(&all[0].container, &to.container, *address, 3_000_000);
+        }
+    }
+    // What VXLAN over IPv6 costs is 70 bytes.
+    for (to, mtu) in [(&all[2], 1500), (&all[3], 1430)] {
+        let to = to.addresses[1];
+        wait::until("the first large packet", SETTLED, || ping_whole(&all[0].container, to, mtu).0).unwrap();
+        assert_eq!(ping_whole(&all[0].container, to, 1500).0, mtu == 1500);
+    }
+    scene.end();
+}
+
+#[test]
 fn any_ip_protocol_passes_inside_a_host_a_segment_and_a_tunnel() {
     require!(Root, Nft, Vxlan, Ping);
     let scene = Scene::cluster(Topology::demo(HostKind::Plain).unwrap());
