@@ -90,10 +90,17 @@ fn decide(
     check_name(intent, &name, id)?;
     let obstacles = obstacles(intent, routes);
     let mut subnets = request.subnets.clone();
-    if subnets.is_empty() {
-        subnets.push(
-            next_subnet(intent.pools.values(), Family::V4, &obstacles).map_err(|error| refused(&error))?,
-        );
+    let from_pools: &[Family] = match request.both_families {
+        true => &Family::BOTH,
+        false if subnets.is_empty() => &[Family::V4],
+        false => &[],
+    };
+    for family in from_pools {
+        if !subnets.iter().any(|subnet| subnet.family() == *family) {
+            subnets.push(
+                next_subnet(intent.pools.values(), *family, &obstacles).map_err(|error| refused(&error))?,
+            );
+        }
     }
     let mut families = BTreeSet::new();
     for subnet in &subnets {

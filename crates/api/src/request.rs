@@ -116,6 +116,9 @@ pub struct NetworkRequest {
     /// Subnets, at most one per family; empty: the next free /24 of a v4 pool.
     #[serde(default)]
     pub subnets: Vec<Cidr>,
+    /// Whether a family that `subnets` leaves out gets the next free subnet of a pool, the /64 of v6 as well.
+    #[serde(default)]
+    pub both_families: bool,
     /// Addresses to keep from containers, with what for.
     #[serde(default)]
     pub reserved: BTreeMap<IpAddr, String>,

@@ -241,6 +241,7 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     passes!(create_network(NetworkRequest {
         name: Some(name.clone()),
         subnets,
+        both_families: false,
         reserved,
         isolation,
         labels: labels.clone(),

@@ -65,6 +65,7 @@ impl NetworkDriver {
             .create_network(NetworkRequest {
                 name: None,
                 subnets: subnets.clone(),
+                both_families: false,
                 reserved,
                 isolation: options.isolation,
                 labels: Labels::new(),

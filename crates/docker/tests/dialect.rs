@@ -392,6 +392,7 @@ fn declare(docker: &Docker) -> Network {
     let request = NetworkRequest {
         name: Some(NetworkName::new("db").unwrap()),
         subnets: vec!["10.70.0.0/24".parse().unwrap()],
+        both_families: false,
         reserved: BTreeMap::new(),
         isolation: Isolation::Full,
         labels: Labels::new(),

@@ -199,6 +199,7 @@ impl Host {
         let request = NetworkRequest {
             name,
             subnets: vec![format!("10.70.{third_byte}.0/24").parse().unwrap()],
+            both_families: false,
             reserved: BTreeMap::new(),
             isolation: Isolation::Full,
             labels: Labels::new(),

@@ -5,8 +5,8 @@ use crate::error::CommandError;
 use crate::output::{Format, Output, list};
 use crate::table::Table;
 use hopsack_api::client::Client;
-use hopsack_api::{NetworkRequest, Networks, SubnetRequest};
-use hopsack_types::{Family, Isolation, Network};
+use hopsack_api::{NetworkRequest, Networks};
+use hopsack_types::{Isolation, Network};
 use std::collections::BTreeMap;
 
 /// Does what was asked.
@@ -33,22 +33,10 @@ pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<()
 }
 
 fn create(client: &Client, arguments: CreateNetwork, out: &mut Output<'_>) -> Result<(), CommandError> {
-    let mut subnets = arguments.subnets;
-    if arguments.ipv6 {
-        // Given subnets are all that the agent takes, so both families are looked for.
-        for family in Family::BOTH {
-            if !subnets.iter().any(|subnet| subnet.family() == family) {
-                subnets.push(client.propose_subnet(&SubnetRequest {
-                    family,
-                    wanted: None,
-                    avoid: Vec::new(),
-                })?);
-            }
-        }
-    }
     let network = client.create_network(&NetworkRequest {
         name: Some(arguments.name),
-        subnets,
+        subnets: arguments.subnets,
+        both_families: arguments.ipv6,
         reserved: BTreeMap::new(),
         isolation: arguments.isolation.into(),
         labels: arguments.labels.into_iter().collect(),

@@ -187,6 +187,7 @@ fn network(name: &str, subnets: &[&str]) -> NetworkRequest {
     NetworkRequest {
         name: Some(name.parse().unwrap()),
         subnets: subnets.iter().map(|subnet| subnet.parse().unwrap()).collect(),
+        both_families: false,
         reserved: BTreeMap::new(),
         isolation: hopsack_types::Isolation::Full,
         labels: BTreeMap::new(),
