@@ -66,11 +66,10 @@ struct Interrupts([Signal; 3]);
 
 impl Interrupts {
     fn listen() -> std::io::Result<Self> {
-        let listen = |kind| signal(kind);
         Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
         ]))
     }
 
