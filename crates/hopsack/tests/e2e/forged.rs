@@ -100,13 +100,12 @@ fn tunnel_packets_of_members_with_sources_of_others_inside_are_dropped() {
     require!(Root, Nft, Vxlan, Ping);
     let (scene, all) = scene();
     let (h1, h3) = (scene.host("h1"), scene.host("h3"));
-    let outside: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-    for family in 0..2 {
+    for (family, outside) in ["192.0.2.1", "2001:db8::1"].into_iter().enumerate() {
         let tunnelled = Tunnelled { h1: &h1, to: all[0].addresses[family] };
         let receiver = listen(&all[0], family);
         let before = dropped(&h1, "tunnel_in");
         // Another member's container, the receiver itself, and somebody outside.
-        for source in [all[1].addresses[family], all[0].addresses[family], outside[family]] {
+        for source in [all[1].addresses[family], all[0].addresses[family], outside.parse().unwrap()] {
             tunnelled.send(&h3, source, "of another's");
         }
         wait::until("all to be counted", PATIENCE, || dropped(&h1, "tunnel_in") >= before + 3).unwrap();

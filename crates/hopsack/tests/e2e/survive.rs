@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const DEAD: Duration = Duration::from_secs(120);
 /// How long it is watched after it has come back.
 const BACK: Duration = Duration::from_secs(20);
+/// Long enough for an agent to start.
+const SHORTLY: Duration = Duration::from_secs(8);
 /// Beyond what a flow takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PACKETS_PER_SECOND: u32 = 1000;
@@ -41,17 +43,23 @@ fn nothing_changed(monitors: &[Monitor]) {
     }
 }
 
+/// A container on each host of one network, with the paths between them proven.
+fn containers(scene: &Scene) -> [Attached; 3] {
+    scene.network("web", &BOTH_FAMILIES);
+    let all = ["h1", "h2", "h3"].map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
+    for far in &all[1..] {
+        far.addresses.iter().for_each(|address| all[0].await_reach(*address));
+    }
+    scene.await_path("h1", "h2", "direct");
+    scene.await_path("h2", "h1", "direct");
+    all
+}
+
 #[test]
 fn an_agent_that_is_killed_stays_dead_and_comes_back_without_a_lost_packet_or_a_change() {
     require!(Root, Nft, Vxlan, Ping);
     let scene = Scene::cluster(Topology::demo(HostKind::Plain).unwrap());
-    scene.network("web", &BOTH_FAMILIES);
-    let [c1, c2, c3] = ["h1", "h2", "h3"].map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
-    for far in [&c2, &c3] {
-        far.addresses.iter().for_each(|address| c1.await_reach(*address));
-    }
-    scene.await_path("h1", "h2", "direct");
-    scene.await_path("h2", "h1", "direct");
+    let [c1, c2, c3] = containers(&scene);
     let h1 = scene.host("h1");
     let repaired = |host: &str| scene.status(host)["cluster"]["kernel"]["repaired"].clone();
     let before = ["h1", "h2", "h3"].map(repaired);
@@ -86,6 +94,36 @@ fn an_agent_that_is_killed_stays_dead_and_comes_back_without_a_lost_packet_or_a_
     // The watch can see: whatever an agent changes is in it.
     scene.attach("h1", "later", "web", &[]);
     wait::until("the monitor to see a change", PATIENCE, || !monitors[0].changes().is_empty()).unwrap();
+    drop(monitors);
+    scene.end();
+}
+
+#[test]
+fn all_agents_may_be_dead_at_once_or_be_restarted_politely() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(Topology::demo(HostKind::Plain).unwrap());
+    let [c1, c2, c3] = containers(&scene);
+    let monitors: Vec<_> = scene.members().iter().map(|host| host.monitor().unwrap()).collect();
+    let flows = [&c2, &c3].map(|to| datagrams(&c1, to, 5000, SHORTLY));
+    for host in scene.members() {
+        host.kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
+    }
+    all_arrived(flows.into());
+    let flows = [&c2, &c3].map(|to| datagrams(&c1, to, 5001, SHORTLY));
+    for host in scene.members() {
+        host.start(AGENT).unwrap();
+        scene.await_agent(host.name());
+    }
+    scene.await_paths();
+    all_arrived(flows.into());
+    let flows = [&c2, &c3].map(|to| datagrams(&c1, to, 5002, SHORTLY));
+    for host in scene.members() {
+        host.restart(AGENT).unwrap();
+        scene.await_agent(host.name());
+    }
+    scene.await_paths();
+    all_arrived(flows.into());
+    nothing_changed(&monitors);
     drop(monitors);
     scene.end();
 }
