@@ -6,13 +6,13 @@ use crate::authority::Authority;
 use crate::changes::{Writes, change};
 use crate::entropy::{Clock, Entropy};
 use crate::error::AgentError;
-use crate::token;
+use crate::token::{self, TokenRefusal};
 use crate::transport::Credentials;
 use crate::wire::{JoinAnswer, JoinQuestion};
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_ipam::subnet::{Obstacle, check_join, next_host_address};
 use hopsack_store::{Event, Store};
-use hopsack_types::intent::{Intent, Key};
+use hopsack_types::intent::{Intent, Key, decode};
 use hopsack_types::{Host, HostId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -54,6 +54,13 @@ impl Admission {
             let message = format!("too many wrong tokens from {remote}: wait a minute");
             return Err(ApiError::new(ErrorCode::Denied, message).into());
         }
+        // Before any other work: a stranger without the secret gets none done.
+        let secret = self.store.get(&Key::Token(question.token).to_string());
+        let stored = secret.map(|entry| decode(&Key::Token(question.token), &entry.value)).transpose()?;
+        if let Err(refusal) = token::check_secret(stored.as_ref(), &question.secret) {
+            self.note_wrong(remote);
+            return Err(denied(refusal));
+        }
         let (certificate, public_key) = self.authority.certify(
             &question.signing_request,
             question.host,
@@ -61,9 +68,6 @@ impl Admission {
             self.clock.as_ref(),
         )?;
         let admitted = change(self.store.as_ref(), |intent| self.admit(intent, &question, &public_key)).await;
-        if let Err(AgentError::Refused(ApiError { code: ErrorCode::Denied, .. })) = &admitted {
-            self.note_wrong(remote);
-        }
         let host = admitted?;
         tracing::info!(name = %host.name, id = %host.id, underlay = %host.underlay, "a host has joined");
         Ok(JoinAnswer {
@@ -81,16 +85,21 @@ impl Admission {
         question: &JoinQuestion,
         public_key: &str,
     ) -> Result<(Writes, Host), AgentError> {
-        let stored = intent.tokens.get(&question.token);
-        token::check(stored, &question.secret, self.clock.as_ref())
-            .map_err(|refusal| ApiError::new(ErrorCode::Denied, refusal.to_string()))?;
-        // The same host again: its first answer was lost on the way.
-        if let Some(known) = intent.hosts.get(&question.host)
-            && known.public_key == public_key
-        {
-            return Ok((Writes::new(), known.clone()));
-        }
+        let stored =
+            token::check_secret(intent.tokens.get(&question.token), &question.secret).map_err(denied)?;
         let conflict = |message: String| -> AgentError { ApiError::new(ErrorCode::Conflict, message).into() };
+        if let Some(known) = intent.hosts.get(&question.host) {
+            // The same host again: its first answer was lost on the way, and its use of the token is counted.
+            if known.public_key == public_key {
+                return Ok((Writes::new(), known.clone()));
+            }
+            return Err(conflict(format!(
+                "this identity is that of host {}, whose key is another: remove joining.json and host.key from this \
+                 host's state directory and join again",
+                known.name
+            )));
+        }
+        token::check_open(stored, self.clock.as_ref()).map_err(denied)?;
         for host in intent.hosts.values() {
             if host.name == question.name {
                 return Err(conflict(format!(
@@ -124,19 +133,25 @@ impl Admission {
             labels: BTreeMap::new(),
         };
         let mut writes = Writes::new().put(Key::Host(host.id), &host)?;
-        if let Some(token) = stored
-            && let Some(left) = token.uses_left
-        {
-            let mut token = token.clone();
+        if let Some(left) = stored.uses_left {
+            let mut token = stored.clone();
             token.uses_left = Some(left.saturating_sub(1));
             writes = writes.put(Key::Token(token.id), &token)?;
         }
         Ok((writes, host))
     }
 
-    /// Certifies a member's key again.
+    /// Certifies a member's key again: the one that intent knows, no other.
     pub fn renew(&self, request: &[u8], host: HostId) -> Result<Vec<u8>, AgentError> {
-        let (certificate, _) = self.authority.certify(request, host, &self.entropy, self.clock.as_ref())?;
+        let (certificate, public_key) =
+            self.authority.certify(request, host, &self.entropy, self.clock.as_ref())?;
+        let key = Key::Host(host);
+        let known: Option<Host> =
+            self.store.get(&key.to_string()).map(|entry| decode(&key, &entry.value)).transpose()?;
+        if known.is_none_or(|known| known.public_key != public_key) {
+            let message = format!("host {host} is not in the cluster with this key: join again");
+            return Err(ApiError::new(ErrorCode::Denied, message).into());
+        }
         Ok(certificate.to_vec())
     }
 
@@ -156,6 +171,10 @@ impl Admission {
         }
         wrong.entry(remote).or_default().push(Instant::now());
     }
+}
+
+fn denied(refusal: TokenRefusal) -> AgentError {
+    ApiError::new(ErrorCode::Denied, refusal.to_string()).into()
 }
 
 /// A free host address of each pool's family, the first pool of each.

@@ -92,19 +92,43 @@ impl Agent {
         })
     }
 
-    fn outside(&self) -> Result<(), ApiError> {
-        match self.member() {
-            None => Ok(()),
-            Some(member) => {
-                let message = format!(
-                    "this host is in cluster {} already, as {}: to move it to another, stop the agent and remove its \
-                     state directory first",
-                    member.identity.cluster.short(),
-                    member.identity.name
-                );
-                Err(ApiError::new(ErrorCode::Conflict, message))
-            }
-        }
+    /// Looks at the disk as well: an agent that could not start its part in a cluster is in it all the same.
+    fn outside(&self) -> Result<(), AgentError> {
+        let Some(identity) = Identity::load(&self.parts.dir)? else { return Ok(()) };
+        let message = format!(
+            "this host is in cluster {} already, as {}: to move it to another, stop the agent and remove its state \
+             directory first",
+            identity.cluster.short(),
+            identity.name
+        );
+        Err(ApiError::new(ErrorCode::Conflict, message).into())
+    }
+
+    async fn init(self: &Arc<Self>, request: InitRequest) -> Result<InitAnswer, AgentError> {
+        let _once = self.entering.lock().await;
+        self.outside()?;
+        let made = entry::init(&self.parts, request).await?;
+        let answer = InitAnswer {
+            cluster: made.identity.cluster,
+            host: made.identity.host,
+            name: made.identity.name.clone(),
+            advertise: made.underlay,
+            address: (made.underlay, made.identity.control_port).into(),
+            pools: made.pools,
+            token: made.token.to_string(),
+        };
+        self.enter(made.identity, Some(made.store)).await?;
+        Ok(answer)
+    }
+
+    async fn join(self: &Arc<Self>, request: JoinRequest) -> Result<JoinAnswer, AgentError> {
+        let _once = self.entering.lock().await;
+        self.outside()?;
+        let (identity, advertise) = entry::join(&self.parts, request).await?;
+        let (cluster, host, name) = (identity.cluster, identity.host, identity.name.clone());
+        let member = self.enter(identity, None).await?;
+        let hosts = member.intent.borrow().intent.hosts.len();
+        Ok(JoinAnswer { cluster, host, name, advertise, hosts })
     }
 
     /// Takes what Docker's front door knows, for the status.
@@ -141,6 +165,19 @@ async fn follow_networks(member: Arc<Member>, agent: std::sync::Weak<Agent>) {
     }
 }
 
+/// Does the work to its end, also when the caller goes away in between: what is half done helps nobody.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, AgentError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::spawn(work).await {
+        Ok(result) => Ok(result?),
+        Err(error) => {
+            tracing::error!(%error, "a request ended in a panic");
+            Err(ApiError::new(ErrorCode::Host, "the agent failed at this: see its log"))
+        }
+    }
+}
+
 /// The agent behind the [`Api`]: a handle that can start tasks in the agent's name.
 #[derive(Clone)]
 pub struct Service(pub Arc<Agent>);
@@ -148,30 +185,13 @@ pub struct Service(pub Arc<Agent>);
 #[async_trait]
 impl Api for Service {
     async fn init(&self, request: InitRequest) -> Result<InitAnswer, ApiError> {
-        let _once = self.0.entering.lock().await;
-        self.0.outside()?;
-        let made = entry::init(&self.0.parts, request).await?;
-        let answer = InitAnswer {
-            cluster: made.identity.cluster,
-            host: made.identity.host,
-            name: made.identity.name.clone(),
-            advertise: made.underlay,
-            address: (made.underlay, made.identity.control_port).into(),
-            pools: made.pools,
-            token: made.token.to_string(),
-        };
-        self.0.enter(made.identity, Some(made.store)).await?;
-        Ok(answer)
+        let agent = self.0.clone();
+        to_the_end(async move { agent.init(request).await }).await
     }
 
     async fn join(&self, request: JoinRequest) -> Result<JoinAnswer, ApiError> {
-        let _once = self.0.entering.lock().await;
-        self.0.outside()?;
-        let (identity, advertise) = entry::join(&self.0.parts, request).await?;
-        let (cluster, host, name) = (identity.cluster, identity.host, identity.name.clone());
-        let member = self.0.enter(identity, None).await?;
-        let hosts = member.intent.borrow().intent.hosts.len();
-        Ok(JoinAnswer { cluster, host, name, advertise, hosts })
+        let agent = self.0.clone();
+        to_the_end(async move { agent.join(request).await }).await
     }
 
     async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError> {
@@ -215,15 +235,18 @@ impl Api for Service {
     }
 
     async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError> {
-        Ok(networks::create(&*self.0.inside()?, request).await?)
+        let member = self.0.inside()?;
+        to_the_end(async move { networks::create(&member, request).await }).await
     }
 
     async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError> {
-        Ok(networks::name(&*self.0.inside()?, request).await?)
+        let member = self.0.inside()?;
+        to_the_end(async move { networks::name(&member, request).await }).await
     }
 
     async fn remove_network(&self, network: NetworkId) -> Result<(), ApiError> {
-        Ok(networks::remove(&*self.0.inside()?, network).await?)
+        let member = self.0.inside()?;
+        to_the_end(async move { networks::remove(&member, network).await }).await
     }
 
     fn networks(&self) -> watch::Receiver<Arc<Networks>> {
@@ -233,21 +256,24 @@ impl Api for Service {
     async fn allocate(&self, request: AllocateRequest) -> Result<IpAddr, ApiError> {
         let member = self.0.inside()?;
         let AllocateRequest { network, family, address, holder } = request;
-        Ok(attachment::allocate(&member, network, family, address, &holder).await?)
+        to_the_end(async move { attachment::allocate(&member, network, family, address, &holder).await })
+            .await
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<(), ApiError> {
-        self.0.inside()?.addresses.release(request.network, request.address).await?;
-        Ok(())
+        let member = self.0.inside()?;
+        let ReleaseRequest { network, address } = request;
+        to_the_end(async move { member.addresses.release(network, address).await.map(drop) }).await
     }
 
     async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointStatus, ApiError> {
-        Ok(attachment::create(&*self.0.inside()?, request).await?)
+        let member = self.0.inside()?;
+        to_the_end(async move { attachment::create(&member, request).await }).await
     }
 
     async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError> {
-        attachment::remove(&*self.0.inside()?, endpoint).await?;
-        Ok(())
+        let member = self.0.inside()?;
+        to_the_end(async move { attachment::remove(&member, endpoint).await.map(drop) }).await
     }
 
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
@@ -255,10 +281,12 @@ impl Api for Service {
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError> {
-        Ok(attachment::attach(&*self.0.inside()?, request).await?)
+        let member = self.0.inside()?;
+        to_the_end(async move { attachment::attach(&member, request).await }).await
     }
 
     async fn detach(&self, request: DetachRequest) -> Result<(), ApiError> {
-        Ok(attachment::detach(&*self.0.inside()?, request).await?)
+        let member = self.0.inside()?;
+        to_the_end(async move { attachment::detach(&member, request).await }).await
     }
 }

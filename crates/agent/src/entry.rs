@@ -16,8 +16,8 @@ use crate::wire::{Answer, JoinQuestion, Question};
 use hopsack_api::{ApiError, ErrorCode, InitRequest, JoinRequest};
 use hopsack_ipam::subnet::{Obstacle, check_pool, default_pool_v4, default_pool_v6};
 
-use hopsack_store::Store;
-use hopsack_types::intent::Key;
+use hopsack_store::{Event, Store};
+use hopsack_types::intent::{Key, decode};
 use hopsack_types::resource::Cluster;
 use hopsack_types::{Cidr, ClusterId, Family, Host, HostId, HostName, Incarnation, Pool, PoolName};
 use std::collections::BTreeMap;
@@ -180,6 +180,7 @@ pub async fn join(parts: &Parts, request: JoinRequest) -> Result<(Identity, IpAd
         _ => return Err(TransportError::Protocol { address: request.address }.into()),
     };
     keyring::keep(&parts.dir, &answer.certificate, &answer.authority, &answer.cluster_key)?;
+    let name = admitted_name(&answer.intent, host).unwrap_or(name);
     parts.stores.begin_copy(&parts.dir, answer.intent).await?;
     let identity = Identity {
         format: FORMAT,
@@ -196,4 +197,12 @@ pub async fn join(parts: &Parts, request: JoinRequest) -> Result<(Identity, IpAd
     parts.dir.remove(JOINING)?;
     tracing::info!(cluster = %identity.cluster, %host, "cluster joined");
     Ok((identity, underlay.address))
+}
+
+/// The name that the cluster knows this host by: when a join is repeated, that of the first time.
+fn admitted_name(intent: &Event, host: HostId) -> Option<HostName> {
+    let Event::Snapshot(snapshot) = intent else { return None };
+    let key = Key::Host(host);
+    let record: Host = decode(&key, &snapshot.entries.get(&key.to_string())?.value).ok()?;
+    Some(record.name)
 }

@@ -137,13 +137,8 @@ impl Member {
         } else {
             None
         };
-        let server = Arc::new(Server {
-            store: store.clone(),
-            admission,
-            members: members.clone(),
-            facts: facts.clone(),
-            peers: peers.clone(),
-        });
+        let (known, told) = (members.clone(), facts.clone());
+        let server = Arc::new(Server::new(store.clone(), admission, known, told, peers.clone()));
 
         let member = Arc::new(Self {
             identity,

@@ -14,28 +14,44 @@ use hopsack_store::{Refusal, Store, serve};
 use hopsack_types::{HostId, Revision};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
-/// A connection on which nothing is asked for so long is closed.
+/// A member's connection on which nothing is asked for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
+/// A stranger has to ask within this time.
+const STRANGER_IDLE: Duration = Duration::from_secs(10);
+/// Strangers that are listened to at a time.
+const STRANGERS: usize = 32;
+/// A follower that takes nothing for so long is given up.
+const SEND_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Whom questions go to.
 pub struct Server {
-    /// Intent.
-    pub store: Arc<dyn Store>,
-    /// The door; on voters only.
-    pub admission: Option<Admission>,
-    /// Members.
-    pub members: Arc<Members>,
-    /// Facts.
-    pub facts: Arc<Facts>,
+    store: Arc<dyn Store>,
+    /// On voters only.
+    admission: Option<Admission>,
+    members: Arc<Members>,
+    facts: Arc<Facts>,
     /// The way to voters, for what only they can answer.
-    pub peers: Arc<Peers>,
+    peers: Arc<Peers>,
+    strangers: Semaphore,
 }
 
 impl Server {
+    /// A server; `admission` is the door, on voters only.
+    pub const fn new(
+        store: Arc<dyn Store>,
+        admission: Option<Admission>,
+        members: Arc<Members>,
+        facts: Arc<Facts>,
+        peers: Arc<Peers>,
+    ) -> Self {
+        Self { store, admission, members, facts, peers, strangers: Semaphore::const_new(STRANGERS) }
+    }
+
     /// Answers for ever.
     pub async fn run(self: Arc<Self>, transport: Arc<dyn Transport>) {
         // Ends with this task, so that an agent that has stopped answers nobody.
@@ -60,8 +76,16 @@ impl Server {
     }
 
     async fn answer_all(&self, connection: &mut Connection) -> Result<(), TransportError> {
+        let _place = match connection.trusted {
+            true => None,
+            false => match self.strangers.try_acquire() {
+                Ok(place) => Some(place),
+                Err(_) => return Ok(()),
+            },
+        };
         loop {
-            let Ok(received) = timeout(IDLE, connection.receive::<Question>()).await else { return Ok(()) };
+            let idle = if connection.trusted { IDLE } else { STRANGER_IDLE };
+            let Ok(received) = timeout(idle, connection.receive::<Question>()).await else { return Ok(()) };
             let Some(question) = received? else { return Ok(()) };
             let answer = match connection.peer {
                 Some(peer) => match question {
@@ -94,7 +118,11 @@ impl Server {
                 biased;
                 _ = direct.changed(), if !voter => return Ok(()),
                 event = events.next() => match event {
-                    Some(event) => connection.send(&Answer::Event(event)).await?,
+                    Some(event) => {
+                        let address = connection.remote;
+                        let sent = timeout(SEND_DEADLINE, connection.send(&Answer::Event(event))).await;
+                        sent.unwrap_or(Err(TransportError::Timeout { address }))?;
+                    }
                     None => return Ok(()),
                 },
             }

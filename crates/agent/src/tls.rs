@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -27,6 +27,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// Connections that have shaken hands and wait to be taken.
 const BACKLOG: usize = 64;
+/// Handshakes at a time; more wait for their turn in the kernel's queue.
+const HANDSHAKES: usize = 64;
 /// A membership datagram fits any path; larger ones are cut off and then fail to open.
 const DATAGRAM: usize = 2048;
 
@@ -214,12 +216,14 @@ async fn dial(
     };
     let identity = tls.get_ref().1.peer_certificates().and_then(|chain| identity_of(chain.first()?));
     let peer = identity.map(|(_, host)| host);
-    let connection = Connection { peer, remote: to, stream: Box::new(tls) };
+    let connection = Connection { peer, trusted: true, remote: to, stream: Box::new(tls) };
     Ok((connection, identity.map(|(cluster, _)| cluster)))
 }
 
 async fn accept_all(listener: TcpListener, credentials: Arc<Credentials>, arrived: mpsc::Sender<Connection>) {
+    let turns = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
+        let Ok(turn) = turns.clone().acquire_owned().await else { return };
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -232,9 +236,14 @@ async fn accept_all(listener: TcpListener, credentials: Arc<Credentials>, arrive
         tokio::spawn(async move {
             match timeout(CONNECT_DEADLINE, shake_hands(stream, remote, &credentials)).await {
                 Ok(Ok(connection)) => drop(arrived.send(connection).await),
-                Ok(Err(error)) => tracing::warn!(%remote, %error, "a connection was refused"),
+                Ok(Err(error @ TransportError::OtherCluster { .. })) => {
+                    tracing::warn!(%remote, %error, "a connection was refused");
+                }
+                // Anybody can cause these, as often as they like.
+                Ok(Err(error)) => tracing::debug!(%remote, %error, "a connection was refused"),
                 Err(_) => tracing::debug!(%remote, "a handshake took too long"),
             }
+            drop(turn);
         });
     }
 }
@@ -252,7 +261,8 @@ async fn shake_hands(
     if identity.is_some_and(|(cluster, _)| cluster != credentials.cluster) {
         return Err(TransportError::OtherCluster { address: remote });
     }
-    Ok(Connection { peer: identity.map(|(_, host)| host), remote, stream: Box::new(tls) })
+    let peer = identity.map(|(_, host)| host);
+    Ok(Connection { peer, trusted: peer.is_some(), remote, stream: Box::new(tls) })
 }
 
 /// Believes a server whose chain ends at the authority with a given hash: all that a joining host knows.

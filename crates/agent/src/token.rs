@@ -60,11 +60,12 @@ pub enum TokenRefusal {
 }
 
 /// Checks a secret against what is stored. Compares hashes, so time tells nothing about the secret.
-pub fn check(stored: Option<&Token>, secret: &[u8], clock: &dyn Clock) -> Result<(), TokenRefusal> {
-    let token = stored.ok_or(TokenRefusal::Wrong)?;
-    if token.secret_hash != secret_hash(secret) {
-        return Err(TokenRefusal::Wrong);
-    }
+pub fn check_secret<'a>(stored: Option<&'a Token>, secret: &[u8]) -> Result<&'a Token, TokenRefusal> {
+    stored.filter(|token| token.secret_hash == secret_hash(secret)).ok_or(TokenRefusal::Wrong)
+}
+
+/// Checks whether a token whose secret is right may still let a new host in.
+pub fn check_open(token: &Token, clock: &dyn Clock) -> Result<(), TokenRefusal> {
     if clock.unix_seconds() >= token.expires_at {
         return Err(TokenRefusal::Expired);
     }
@@ -128,11 +129,11 @@ mod tests {
     fn wrong_expired_and_used_up_tokens_are_told_apart_but_unknown_ones_are_not() {
         let token = token();
         let stored = token.stored(100, Some(1));
-        assert_eq!(check(Some(&stored), &token.secret, &At(99)), Ok(()));
-        assert_eq!(check(Some(&stored), &[0; 16], &At(99)), Err(TokenRefusal::Wrong));
-        assert_eq!(check(None, &token.secret, &At(99)), Err(TokenRefusal::Wrong));
-        assert_eq!(check(Some(&stored), &token.secret, &At(100)), Err(TokenRefusal::Expired));
-        let spent = token.stored(100, Some(0));
-        assert_eq!(check(Some(&spent), &token.secret, &At(99)), Err(TokenRefusal::UsedUp));
+        assert_eq!(check_secret(Some(&stored), &token.secret), Ok(&stored));
+        assert_eq!(check_secret(Some(&stored), &[0; 16]), Err(TokenRefusal::Wrong));
+        assert_eq!(check_secret(None, &token.secret), Err(TokenRefusal::Wrong));
+        assert_eq!(check_open(&stored, &At(99)), Ok(()));
+        assert_eq!(check_open(&stored, &At(100)), Err(TokenRefusal::Expired));
+        assert_eq!(check_open(&token.stored(100, Some(0)), &At(99)), Err(TokenRefusal::UsedUp));
     }
 }

@@ -59,6 +59,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 pub struct Connection {
     /// Who is at the other end; none only for a host that wants to join and has no certificate yet.
     pub peer: Option<HostId>,
+    /// Whether the other end has proved to belong to a cluster that this end wants to talk with. A host that joins
+    /// trusts the one that it asks; not the other way round.
+    pub trusted: bool,
     /// Where the other end is.
     pub remote: SocketAddr,
     /// The bytes.

@@ -16,8 +16,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// The largest frame, bytes: a whole copy of intent fits.
+/// The largest frame between members, bytes: a whole copy of intent fits.
 const MAX_FRAME: u32 = 64 << 20;
+/// The largest frame that a stranger may send, bytes: a join question fits.
+const MAX_STRANGE_FRAME: u32 = 64 << 10;
 /// How long an answer may take; a write's own limit is shorter.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -142,7 +144,7 @@ impl Connection {
             Err(source) => return Err(broken(source)),
         }
         let length = u32::from_be_bytes(length);
-        if length > MAX_FRAME {
+        if length > if self.trusted { MAX_FRAME } else { MAX_STRANGE_FRAME } {
             return Err(TransportError::Protocol { address });
         }
         // Grows as bytes arrive, so that a length alone costs no memory.
