@@ -29,6 +29,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// After a write that failed.
 const RETRY: Duration = Duration::from_millis(300);
 
+/// About what one write takes, milliseconds.
+const WRITE_MILLISECONDS: u64 = 10;
+/// The longest pause after somebody else's write, milliseconds.
+const MAX_PAUSE: u64 = 500;
+
 type Waiting = BTreeMap<NetworkId, BTreeMap<Wanted, u64>>;
 
 /// The addresses of one host.
@@ -138,7 +143,11 @@ impl Addresses {
             (found, self.journal.put(&[record])?)
         };
         if let Err(error) = self.journal.sync(ticket).await {
-            self.with_book(|book| book.network_mut(network).release(self.now(), found, handle));
+            // The record stays in line for the disk, so its end has to stand behind it.
+            self.with_book(|book| {
+                book.network_mut(network).release(self.now(), found, handle);
+                self.journal.put(&[Record::Release { network, address: found, handle: handle.clone() }])
+            })?;
             return Err(error);
         }
         Ok(Ok(found))
@@ -190,8 +199,8 @@ impl Addresses {
             }
             _ if late => {
                 let message = format!(
-                    "network {}: this host's reserve is used up and no more can be granted now, because the cluster's \
-                     state cannot be written: see `hopsack status`",
+                    "network {}: this host's reserve is used up and no more was granted in time: see `hopsack status` \
+                     whether the cluster's state can be written, and try again",
                     definition.name
                 );
                 Err(ApiError::new(ErrorCode::Unavailable, message).into())
@@ -338,8 +347,10 @@ impl Addresses {
             }
             Ok(TxnOutcome::Conflict { .. }) => {
                 self.take_back(id, &due)?;
-                // Somebody else was quicker; a little apart, so that many do not meet again.
-                let pause = Duration::from_millis(1 + self.entropy.below(10));
+                // Somebody else was quicker. All others may be at it too, and each try costs the voter a handshake: as
+                // far apart as they all have room for.
+                let room = WRITE_MILLISECONDS.saturating_mul(u64::try_from(hosts).unwrap_or(u64::MAX));
+                let pause = Duration::from_millis(1 + self.entropy.below(room.clamp(1, MAX_PAUSE)));
                 sleep_until(Instant::now() + pause).await;
                 Ok(true)
             }
