@@ -98,7 +98,10 @@ pub enum DockerError {
         network: NetworkName,
     },
     /// A pool that belongs to no network.
-    #[error("no network has the subnet {pool}: create one with `docker network create`")]
+    #[error(
+        "no hopsack network has the subnet {pool}: \
+         use `docker network create -d hopsack --ipam-driver hopsack ...`"
+    )]
     UnknownPool {
         /// Its subnet.
         pool: Cidr,
