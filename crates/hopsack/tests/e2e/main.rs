@@ -3,6 +3,7 @@
 //! One module an idea; `scene` makes the cluster that each begins with.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
+mod docker;
 mod drift;
 mod forged;
 mod isolation;
