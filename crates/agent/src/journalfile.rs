@@ -13,11 +13,14 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 
 const FILE: &str = "addresses.journal";
 /// A journal that is longer is replaced by its snapshot at the next start, bytes.
 const LONG: u64 = 4 << 20;
 
+/// Records in the order in which they happened, until they are on disk: also those whose writing has failed, since a
+/// journal that left some out would tell another story than the book in memory.
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
@@ -37,8 +40,9 @@ struct Written {
 pub struct JournalFile {
     path: PathBuf,
     blocking: Blocking,
-    queue: Mutex<Queue>,
-    written: tokio::sync::Mutex<Option<Arc<Mutex<Written>>>>,
+    queue: Arc<Mutex<Queue>>,
+    /// None once a failed write could not be undone.
+    written: Arc<tokio::sync::Mutex<Option<Written>>>,
 }
 
 /// What the disk says at start.
@@ -79,9 +83,8 @@ impl JournalFile {
         };
         let file =
             open_at(&path, length).map_err(|source| AgentError::WriteState { path: path.clone(), source })?;
-        let written = Some(Arc::new(Mutex::new(Written { file, length, durable: 0 })));
-        let file =
-            Self { path, blocking, queue: Mutex::default(), written: tokio::sync::Mutex::new(written) };
+        let written = Arc::new(tokio::sync::Mutex::new(Some(Written { file, length, durable: 0 })));
+        let file = Self { path, blocking, queue: Arc::default(), written };
         Ok(Opened { file, records })
     }
 
@@ -98,58 +101,49 @@ impl JournalFile {
         Ok(queue.taken)
     }
 
-    /// Returns once the records that [`JournalFile::put`] answered `ticket` for are on disk.
+    /// Returns once the records that [`JournalFile::put`] answered `ticket` for are on disk. After an error they may
+    /// still get there with a later sync, so whoever undoes what they tell of puts that in line too.
     pub async fn sync(&self, ticket: u64) -> Result<(), AgentError> {
-        let mut slot = self.written.lock().await;
-        let failed = |source| AgentError::WriteState { path: self.path.clone(), source };
-        let Some(written) = slot.clone() else {
-            return Err(failed(io::Error::other(
-                "an earlier write failed and could not be undone: restart the agent",
-            )));
-        };
-        if written.lock().unwrap_or_else(PoisonError::into_inner).durable >= ticket {
+        let slot = self.written.clone().lock_owned().await;
+        if slot.as_ref().is_some_and(|written| written.durable >= ticket) {
             return Ok(());
         }
-        let (bytes, upto) = {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut queue.bytes), queue.taken)
-        };
-        let write = move || append(&written, &bytes, upto);
+        let queue = self.queue.clone();
+        let write = move || append(slot, &queue);
         let outcome = match self.blocking {
             Blocking::Inline => write(),
-            Blocking::Thread => tokio::task::spawn_blocking(write)
-                .await
-                .unwrap_or_else(|error| Err(Broken { cause: io::Error::other(error), undone: false })),
-        };
-        outcome.map_err(|broken| {
-            if !broken.undone {
-                *slot = None;
+            Blocking::Thread => {
+                tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
-            failed(broken.cause)
-        })
+        };
+        outcome.map_err(|source| AgentError::WriteState { path: self.path.clone(), source })
     }
 }
 
-struct Broken {
-    cause: io::Error,
-    /// Whether the file ends again where it did before.
-    undone: bool,
-}
-
-fn append(written: &Mutex<Written>, bytes: &[u8], upto: u64) -> Result<(), Broken> {
-    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-    match written.file.write_all(bytes).and_then(|()| written.file.sync_data()) {
-        Ok(()) => {
-            written.length += bytes.len() as u64;
-            written.durable = upto;
-            Ok(())
+/// Writes all that is in line. It has the lock itself, so that a caller that goes away lets nobody else write meanwhile.
+fn append(mut slot: OwnedMutexGuard<Option<Written>>, queue: &Mutex<Queue>) -> io::Result<()> {
+    let Some(mut written) = slot.take() else {
+        return Err(io::Error::other("an earlier write failed and could not be undone: restart the agent"));
+    };
+    let (mut bytes, upto) = {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut queue.bytes), queue.taken)
+    };
+    if let Err(cause) = written.file.write_all(&bytes).and_then(|()| written.file.sync_data()) {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.append(&mut queue.bytes);
+        queue.bytes = bytes;
+        let length = written.length;
+        let undone = written.file.set_len(length).and_then(|()| written.file.seek(SeekFrom::Start(length)));
+        if undone.is_ok() {
+            *slot = Some(written);
         }
-        Err(cause) => {
-            let length = written.length;
-            let undo = written.file.set_len(length).and_then(|()| written.file.seek(SeekFrom::Start(length)));
-            Err(Broken { cause, undone: undo.is_ok() })
-        }
+        return Err(cause);
     }
+    written.length += bytes.len() as u64;
+    written.durable = upto;
+    *slot = Some(written);
+    Ok(())
 }
 
 fn open_at(path: &PathBuf, length: u64) -> io::Result<File> {
@@ -168,6 +162,8 @@ fn unusable(path: &std::path::Path, source: hopsack_ipam::IpamError) -> AgentErr
 mod tests {
     use super::*;
     use hopsack_types::Incarnation;
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
 
     fn boot(count: u64) -> Record {
         Record::Boot { incarnation: Incarnation(count) }
@@ -195,6 +191,65 @@ mod tests {
         assert_eq!(
             JournalFile::open(&dir, Blocking::Thread).unwrap().records,
             vec![boot(1), Record::Lost, boot(3)]
+        );
+    }
+
+    /// A file that cannot grow, as on a full disk.
+    fn full() -> File {
+        let file = memfd_create(c"journal", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+        file.into()
+    }
+
+    #[tokio::test]
+    async fn while_the_disk_is_full_nothing_is_called_durable_and_afterwards_nothing_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let journal = JournalFile::open(&dir, Blocking::Thread).unwrap().file;
+        let ticket = journal.put(&[boot(1)]).unwrap();
+        journal.sync(ticket).await.unwrap();
+        let (file, length) = {
+            let mut slot = journal.written.lock().await;
+            let written = slot.as_mut().unwrap();
+            (std::mem::replace(&mut written.file, full()), std::mem::take(&mut written.length))
+        };
+        let two = journal.put(&[boot(2)]).unwrap();
+        let three = journal.put(&[boot(3)]).unwrap();
+        assert!(journal.sync(two).await.is_err());
+        assert!(journal.sync(three).await.is_err());
+        assert!(journal.sync(two).await.is_err());
+        {
+            let mut slot = journal.written.lock().await;
+            let written = slot.as_mut().unwrap();
+            (written.file, written.length) = (file, length);
+        }
+        let four = journal.put(&[boot(4)]).unwrap();
+        journal.sync(four).await.unwrap();
+        journal.sync(two).await.unwrap();
+        assert_eq!(
+            JournalFile::open(&dir, Blocking::Thread).unwrap().records,
+            vec![boot(0), Record::Lost, boot(1), boot(2), boot(3), boot(4)]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_lets_the_next_one_wait_for_its_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let journal = JournalFile::open(&dir, Blocking::Thread).unwrap().file;
+        let one = journal.put(&[boot(1)]).unwrap();
+        // What the write takes its records from, so it can only wait.
+        let queue = journal.queue.lock().unwrap();
+        {
+            let mut gone = Box::pin(journal.sync(one));
+            assert!(futures::poll!(&mut gone).is_pending());
+        }
+        assert!(journal.written.try_lock().is_err());
+        drop(queue);
+        journal.sync(one).await.unwrap();
+        assert_eq!(
+            JournalFile::open(&dir, Blocking::Thread).unwrap().records,
+            vec![boot(0), Record::Lost, boot(1)]
         );
     }
 }
