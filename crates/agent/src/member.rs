@@ -35,6 +35,7 @@ use hopsack_plan::view::Endpoint;
 use hopsack_store::watch;
 use hopsack_store::{Replica, Store};
 use hopsack_types::fact::{EndpointFact, Fact, FactKey};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -91,7 +92,9 @@ impl Member {
         let transport = parts.wire.listen(control, credentials.clone()).await?;
 
         let (intent_sender, intent) = watch::channel(IntentAt::default());
-        let peers = Arc::new(Peers::new(me, transport.clone(), intent.clone(), identity.seeds.clone()));
+        let (heard_sender, heard) = watch::channel(BTreeMap::new());
+        let seeds = identity.seeds.clone();
+        let peers = Arc::new(Peers::new(me, transport.clone(), intent.clone(), heard, seeds));
         let (store, replica): (Arc<dyn Store>, Option<Replica>) = if let Some(made) = made {
             (made, None)
         } else if identity.voter {
@@ -115,7 +118,7 @@ impl Member {
 
         let addresses = Arc::new(open_addresses(&parts, &identity, &store, &intent, &endpoints)?);
         let membership = Membership::new(me, identity.incarnation, control, parts.entropy.number());
-        let members = Arc::new(Members::new(membership));
+        let members = Arc::new(Members::new(membership, heard_sender));
         let records = Records::new(me, identity.incarnation);
         let key = credentials.key.clone();
         let facts = Arc::new(Facts::load(me, records, key, intent.clone(), parts.dir.clone())?);

@@ -28,16 +28,18 @@ pub struct Members {
     started: Instant,
     changed: Notify,
     active: watch::Sender<BTreeSet<HostId>>,
+    heard: watch::Sender<BTreeMap<HostId, SocketAddr>>,
 }
 
 impl Members {
-    /// Wraps the protocol's state.
-    pub fn new(membership: Membership) -> Self {
+    /// Wraps the protocol's state. `heard` gets where hosts say that they are.
+    pub fn new(membership: Membership, heard: watch::Sender<BTreeMap<HostId, SocketAddr>>) -> Self {
         Self {
             membership: Mutex::new(membership),
             started: Instant::now(),
             changed: Notify::new(),
             active: watch::Sender::new(BTreeSet::new()),
+            heard,
         }
     }
 
@@ -100,12 +102,15 @@ impl Members {
                 MemberEvent::Rejoined => tracing::info!("others took this host for dead and know better now"),
             }
         }
-        let active: BTreeSet<HostId> = self
-            .with(|membership, _| membership.members())
-            .into_iter()
-            .filter(MemberRecord::is_active)
-            .map(|record| record.host)
-            .collect();
+        let members = self.with(|membership, _| membership.members());
+        let heard = members.iter().map(|record| (record.host, record.addr)).collect();
+        self.heard.send_if_modified(|before| {
+            let changed = *before != heard;
+            *before = heard;
+            changed
+        });
+        let active: BTreeSet<HostId> =
+            members.into_iter().filter(MemberRecord::is_active).map(|record| record.host).collect();
         self.active.send_if_modified(|before| {
             let changed = *before != active;
             *before = active;

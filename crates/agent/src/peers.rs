@@ -20,6 +20,8 @@ pub struct Peers {
     me: HostId,
     transport: Arc<dyn Transport>,
     intent: watch::Receiver<IntentAt>,
+    /// Where hosts say that they are, which may be newer than intent.
+    heard: watch::Receiver<BTreeMap<HostId, SocketAddr>>,
     /// Asked for intent while the own copy names nobody.
     seeds: Vec<SocketAddr>,
     kept: Mutex<BTreeMap<HostId, Kept>>,
@@ -35,12 +37,14 @@ impl Peers {
         me: HostId,
         transport: Arc<dyn Transport>,
         intent: watch::Receiver<IntentAt>,
+        heard: watch::Receiver<BTreeMap<HostId, SocketAddr>>,
         seeds: Vec<SocketAddr>,
     ) -> Self {
         Self {
             me,
             transport,
             intent,
+            heard,
             seeds,
             kept: Mutex::default(),
             direct: watch::Sender::new(false),
@@ -65,6 +69,24 @@ impl Peers {
         at.intent.hosts.values().filter(|host| host.id != self.me).cloned().collect()
     }
 
+    /// Where a host may be: as intent has it, then as it says itself. Whoever answers there proves to be that host.
+    fn places(&self, host: &Host) -> Vec<SocketAddr> {
+        let known = Self::control_address(host);
+        let heard = self.heard.borrow().get(&host.id).copied().filter(|heard| *heard != known);
+        [known].into_iter().chain(heard).collect()
+    }
+
+    async fn connect(&self, host: &Host) -> Result<Connection, TransportError> {
+        let mut outcome = Err(TransportError::Timeout { address: Self::control_address(host) });
+        for place in self.places(host) {
+            outcome = self.transport.connect(place, Some(host.id)).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
     /// Asks a host over the kept connection; makes a new one where that has broken. For questions that may be asked
     /// twice.
     pub async fn ask(&self, host: &Host, question: &Question) -> Result<Answer, TransportError> {
@@ -77,7 +99,7 @@ impl Peers {
             *kept = Some(connection);
             return Ok(answer);
         }
-        let mut connection = self.transport.connect(Self::control_address(host), Some(host.id)).await?;
+        let mut connection = self.connect(host).await?;
         let answer = connection.ask(question).await?;
         *kept = Some(connection);
         Ok(answer)
@@ -88,7 +110,7 @@ impl Peers {
         let voters: Vec<Host> = self.all().into_iter().filter(|host| host.voter).collect();
         let mut unreachable: Option<TransportError> = None;
         for voter in voters {
-            match self.transport.connect(Self::control_address(&voter), Some(voter.id)).await {
+            match self.connect(&voter).await {
                 // Once the question is out it may have been heard, so no other voter is asked.
                 Ok(mut connection) => {
                     return connection.ask(question).await.map_err(|error| {
@@ -116,7 +138,10 @@ impl Peers {
             let turn = turn % copies.len();
             copies.rotate_left(turn);
         }
-        let known = voters.iter().chain(&copies).map(|host| (Self::control_address(host), Some(host.id)));
+        let known = voters
+            .iter()
+            .chain(&copies)
+            .flat_map(|host| self.places(host).into_iter().map(|place| (place, Some(host.id))));
         let seeds = self.seeds.iter().map(|address| (*address, None));
         known.chain(seeds).collect()
     }
