@@ -5,6 +5,7 @@
 
 mod docker;
 mod drift;
+mod failures;
 mod forged;
 mod isolation;
 mod paths;
