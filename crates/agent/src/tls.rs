@@ -121,7 +121,13 @@ impl Drop for TlsTransport {
 impl Transport for TlsTransport {
     async fn connect(&self, to: SocketAddr, wanted: Option<HostId>) -> Result<Connection, TransportError> {
         let config = client_config(&self.credentials)?;
-        let (connection, cluster) = dial(to, config).await?;
+        let (connection, cluster) = dial(to, config).await.inspect_err(|error| match error {
+            // Only this host chooses whom it calls, so a stranger cannot fill the log by this.
+            TransportError::Handshake { source, .. } if is_certificate_error(source) => {
+                tracing::warn!(address = %to, "the host at an address of this cluster is of another cluster");
+            }
+            _ => {}
+        })?;
         match connection.peer {
             Some(_) if cluster != Some(self.credentials.cluster) => {
                 Err(TransportError::OtherCluster { address: to })

@@ -3,6 +3,8 @@
 //! One module an idea; `scene` makes the cluster that each begins with.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
+mod addresses;
+mod cluster;
 mod docker;
 mod drift;
 mod failures;
@@ -12,4 +14,6 @@ mod paths;
 mod refusals;
 mod routed;
 mod scene;
+mod starts;
+mod strangers;
 mod survive;
