@@ -30,9 +30,10 @@ impl Links {
         self.networks().extend(copies);
     }
 
-    /// Forgets one copy, so that its removal is not taken for the removal of the network itself.
-    pub(crate) fn forget(&self, docker: &str) {
-        self.networks().remove(docker);
+    /// Forgets one copy, so that its removal is not taken for the removal of the network itself. Answers of which
+    /// network it was.
+    pub(crate) fn forget(&self, docker: &str) -> Option<NetworkId> {
+        self.networks().remove(docker)
     }
 
     /// The network, if known by now.

@@ -108,9 +108,14 @@ impl Mirror {
     async fn act(&self, action: Action, intent: &Networks) -> Result<(), DockerError> {
         match action {
             Action::Remove { docker, name } => {
-                info!(network = name, "removing Docker's copy of a network that is gone");
-                self.links.forget(&docker);
-                self.engine.remove(&docker).await
+                info!(network = name, docker, "removing a network of Docker's that stands for none, or not alone");
+                let copied = self.links.forget(&docker);
+                let removed = self.engine.remove(&docker).await;
+                // Docker keeps one that is in use, which then is still what it was.
+                if let Err(DockerError::Engine { .. }) = &removed {
+                    self.links.extend(copied.map(|network| (docker, network)));
+                }
+                removed
             }
             Action::Name(request) => {
                 info!(network = %request.name, "a network was made on this host's Docker");

@@ -10,6 +10,7 @@ use hopsack_api::{Api, DockerNetwork, EndpointRequest, EndpointStatus, NetworkRe
 use hopsack_types::address::AddressError;
 use hopsack_types::id::IdError;
 use hopsack_types::{Cidr, EndpointId, Family, Labels, Mac, Network, NetworkId};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -208,6 +209,16 @@ impl NetworkDriver {
             networks.networks.get(&endpoint.network).map(|n| n.subnets.clone()).unwrap_or_default()
         };
         Ok(join_answer(&endpoint, &subnets))
+    }
+
+    /// Nothing is to be done for a container without published ports. Those of others are not there yet, and must
+    /// not be missing in silence.
+    pub(crate) fn publish(&self, request: &wire::Publish) -> Result<(), DockerError> {
+        let ports = request.options.as_ref().and_then(|options| options.get(wire::PORT_MAP));
+        match ports.and_then(Value::as_array) {
+            Some(ports) if !ports.is_empty() => Err(DockerError::Unsupported { flag: "-p" }),
+            _ => Ok(()),
+        }
     }
 
     /// Removes an endpoint.

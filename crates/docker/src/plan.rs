@@ -10,7 +10,7 @@ use std::fmt;
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Remove the engine's network of this id: its intent is gone, or it is there twice.
+    /// Remove the engine's network of this id: its intent is gone, it is there twice, or another one has its name.
     Remove {
         /// The engine's id.
         docker: String,
@@ -23,8 +23,11 @@ pub enum Action {
     Copy(NetworkId),
 }
 
+/// How much of an id Docker shows.
+const SHORT_ID: usize = 12;
+
 /// Why a network is not the same in Docker and in intent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MirrorFault {
     /// Another network of the engine has the name.
     NameTaken {
@@ -32,6 +35,8 @@ pub enum MirrorFault {
         name: NetworkName,
         /// The driver of the other one.
         driver: String,
+        /// The engine's id of the other one.
+        docker: String,
     },
     /// A name that no network of ours may have.
     BadName {
@@ -45,10 +50,11 @@ pub enum MirrorFault {
 impl fmt::Display for MirrorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NameTaken { name, driver } => write!(
+            Self::NameTaken { name, driver, docker } => write!(
                 f,
-                "Docker on this host already has a {driver} network {name}, so the cluster's network of that name \
-                 cannot be used here: remove or rename Docker's"
+                "Docker on this host has a {driver} network {name} of its own, so the cluster's network of that name \
+                 cannot be used here: remove that one (`docker network rm {}`) and make it under another name",
+                docker.get(..SHORT_ID).unwrap_or(docker)
             ),
             Self::BadName { name, rule } => write!(
                 f,
@@ -65,7 +71,7 @@ pub struct MirrorPlan {
     /// Things to do.
     pub actions: Vec<Action>,
     /// What stands in the way.
-    pub faults: Vec<MirrorFault>,
+    pub faults: BTreeSet<MirrorFault>,
 }
 
 /// Compares intent, read after the engine's list was, with that list. A host that is in no cluster changes nothing.
@@ -87,21 +93,35 @@ pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
         copies.sort_by_key(|network| (network.copy_of.is_some(), network.id.as_str()));
         gone.extend(copies.drain(1..).map(|network| network.id.as_str()));
     }
+    // An engine may end with two networks of a name: one that was just made on it, and a copy. Which of them a container
+    // would get is chance, and the copy is the one that can come back.
+    let unnamed: BTreeSet<&str> = present
+        .iter()
+        .filter(|(id, copies)| is_unnamed(intent, **id) && copies.iter().all(|first| first.copy_of.is_none()))
+        .flat_map(|(_, copies)| copies.iter().map(|original| original.name.as_str()))
+        .collect();
+    for copies in present.values_mut() {
+        let ambiguous = |copy: &EngineNetwork| copy.copy_of.is_some() && unnamed.contains(copy.name.as_str());
+        gone.extend(copies.extract_if(.., |copy| ambiguous(copy)).map(|copy| copy.id.as_str()));
+    }
     let removed = engine.iter().filter(|network| gone.contains(network.id.as_str()));
     plan.actions.extend(
         removed.map(|network| Action::Remove { docker: network.id.clone(), name: network.name.clone() }),
     );
     for network in intent.networks.values() {
-        let unnamed = network.docker.as_ref().is_some_and(|origin| !origin.named);
+        let unnamed = is_unnamed(intent, network.id);
         match present.get(&network.id).and_then(|copies| copies.first()) {
             Some(original) if unnamed && original.copy_of.is_none() => {
                 let (name, labels) = (original.name.clone(), original.labels.clone());
                 match NetworkName::new(name) {
+                    Ok(name) if is_taken(intent, network.id, &name) => {
+                        plan.faults.insert(taken_by(name, original));
+                    }
                     Ok(name) => {
                         plan.actions.push(Action::Name(NameRequest { network: network.id, name, labels }));
                     }
                     Err(error) => {
-                        plan.faults.push(MirrorFault::BadName { name: error.text, rule: error.rule });
+                        plan.faults.insert(MirrorFault::BadName { name: error.text, rule: error.rule });
                     }
                 }
             }
@@ -112,13 +132,27 @@ pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
                 // Its removal is under way; the next round finds the name free.
                 Some(other) if gone.contains(other.id.as_str()) => {}
                 Some(other) => {
-                    let (name, driver) = (network.name.clone(), other.driver.clone());
-                    plan.faults.push(MirrorFault::NameTaken { name, driver });
+                    plan.faults.insert(taken_by(network.name.clone(), other));
                 }
             },
         }
     }
     plan
+}
+
+/// Whether a network was made on some engine and has not got that engine's name yet.
+fn is_unnamed(intent: &Networks, id: NetworkId) -> bool {
+    let origin = intent.networks.get(&id).and_then(|network| network.docker.as_ref());
+    origin.is_some_and(|origin| !origin.named)
+}
+
+/// Whether another network of the cluster has the name.
+fn is_taken(intent: &Networks, id: NetworkId, name: &NetworkName) -> bool {
+    intent.networks.values().any(|other| other.id != id && other.name == *name)
+}
+
+fn taken_by(name: NetworkName, other: &EngineNetwork) -> MirrorFault {
+    MirrorFault::NameTaken { name, driver: other.driver.clone(), docker: other.id.clone() }
 }
 
 /// The network of intent that an engine's network of our driver stands for.

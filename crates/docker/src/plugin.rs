@@ -51,15 +51,13 @@ impl Plugin {
             "CreateEndpoint" => run(method, body, async |r| driver.create_endpoint(r).await).await,
             "DeleteEndpoint" => run(method, body, async |r| driver.delete_endpoint(r).await).await,
             "Join" => run(method, body, async |r| driver.join(r).await).await,
+            "ProgramExternalConnectivity" => run(method, body, async |r| driver.publish(&r)).await,
             "EndpointOperInfo" => Ok(json!({ "Value": {} })),
             // Docker replaces the user's options by the answer.
             "AllocateNetwork" => run(method, body, async |r: wire::AllocateNetwork| Ok(r)).await,
-            "FreeNetwork"
-            | "Leave"
-            | "ProgramExternalConnectivity"
-            | "RevokeExternalConnectivity"
-            | "DiscoverNew"
-            | "DiscoverDelete" => Ok(json!({})),
+            "FreeNetwork" | "Leave" | "RevokeExternalConnectivity" | "DiscoverNew" | "DiscoverDelete" => {
+                Ok(json!({}))
+            }
             _ => return None,
         })
     }

@@ -13,6 +13,8 @@ pub(crate) const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json"
 pub(crate) const GENERIC: &str = "com.docker.network.generic";
 /// Option that `docker network create --internal` sets.
 pub(crate) const INTERNAL: &str = "com.docker.network.internal";
+/// Option with the ports that `-p` and `-P` publish.
+pub(crate) const PORT_MAP: &str = "com.docker.network.portmap";
 /// IPAM option that says what an address is for.
 pub(crate) const ADDRESS_TYPE: &str = "RequestAddressType";
 /// Value of [`ADDRESS_TYPE`] for a gateway.
@@ -148,6 +150,13 @@ pub(crate) struct CreatedInterface {
 pub(crate) struct OfEndpoint {
     #[serde(rename = "EndpointID")]
     pub(crate) endpoint_id: String,
+}
+
+/// `ProgramExternalConnectivity`: Docker asks it of the endpoint that has its container's default route.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Publish {
+    pub(crate) options: Option<BTreeMap<String, Value>>,
 }
 
 #[derive(Debug, Serialize)]

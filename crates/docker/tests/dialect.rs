@@ -321,6 +321,21 @@ fn a_container_is_started_and_stopped() {
 }
 
 #[test]
+fn published_ports_are_refused_rather_than_ignored() {
+    let docker = Docker::start().with_network();
+    let port = json!({"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080});
+    let publish = |ports: Value| {
+        let options = json!({"com.docker.network.portmap": ports});
+        let body = json!({"NetworkID": "1d46", "EndpointID": ENDPOINT, "Options": options});
+        docker.call("NetworkDriver.ProgramExternalConnectivity", body)
+    };
+    assert_eq!(publish(json!([])), json!({}));
+    assert_eq!(publish(Value::Null), json!({}));
+    let refused = publish(json!([port]));
+    assert!(refused["Err"].as_str().unwrap().contains("-p is not supported"), "{refused}");
+}
+
+#[test]
 fn an_endpoint_without_a_mac_address_learns_its_own() {
     let docker = Docker::start().with_network();
     let address = docker.call("IpamDriver.RequestAddress", request_address(""))["Address"].clone();
