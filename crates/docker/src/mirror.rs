@@ -108,7 +108,10 @@ impl Mirror {
     async fn act(&self, action: Action, intent: &Networks) -> Result<(), DockerError> {
         match action {
             Action::Remove { docker, name } => {
-                info!(network = name, docker, "removing a network of Docker's that stands for none, or not alone");
+                info!(
+                    network = name,
+                    docker, "removing a network of Docker's that stands for none, or not alone"
+                );
                 let copied = self.links.forget(&docker);
                 let removed = self.engine.remove(&docker).await;
                 // Docker keeps one that is in use, which then is still what it was.

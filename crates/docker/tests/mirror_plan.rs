@@ -75,14 +75,16 @@ fn a_name_that_only_docker_allows_is_a_fault() {
     let here = listed("d", "my web", "hopsack", None);
     let plan = mirror_plan(&intent([network(3, made_on(ME, "d", false))]), &[here]);
     assert!(plan.actions.is_empty());
-    assert!(matches!(&plan.faults[..], [MirrorFault::BadName { name, .. }] if name == "my web"));
+    let faults: Vec<&MirrorFault> = plan.faults.iter().collect();
+    assert!(matches!(&faults[..], [MirrorFault::BadName { name, .. }] if name == "my web"));
 }
 
 #[test]
 fn a_name_in_use_is_reported_and_left_alone() {
     let plan = mirror_plan(&intent([network(3, None)]), &[listed("b", "n3", "bridge", None)]);
     assert!(plan.actions.is_empty());
-    assert!(plan.faults[0].to_string().contains("bridge network n3"), "{}", plan.faults[0]);
+    let fault = plan.faults.first().unwrap().to_string();
+    assert!(fault.contains("bridge network n3") && fault.contains("docker network rm b"), "{fault}");
 }
 
 #[test]
@@ -100,6 +102,22 @@ fn the_users_own_network_is_kept_rather_than_a_copy_of_it() {
     let list = [listed("a", "n3", "hopsack", Some(id(3))), listed("z", "n3", "hopsack", None)];
     let plan = mirror_plan(&intent([network(3, made_on(ME, "z", true))]), &list);
     assert_eq!(removed(&plan.actions), ["a"]);
+}
+
+#[test]
+fn of_two_networks_that_were_made_under_one_name_the_later_one_is_a_fault_and_has_no_copy_beside_it() {
+    let intent = intent([network(3, made_on(OTHER, "far", true)), network(4, made_on(ME, "late", false))]);
+    let late = listed("late", "n3", "hopsack", None);
+    let plan = mirror_plan(&intent, std::slice::from_ref(&late));
+    assert_eq!(plan.actions, [], "neither a copy nor a name that would be refused");
+    let faults: Vec<String> = plan.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("docker network rm late"), "{}", faults[0]);
+    let copy = listed("copy", "n3", "hopsack", Some(id(3)));
+    let both = mirror_plan(&intent, &[copy.clone(), late]);
+    assert_eq!(removed(&both.actions), ["copy"]);
+    assert_eq!((both.actions.len(), both.faults), (1, plan.faults));
+    assert_eq!(mirror_plan(&intent, &[]).actions, [Action::Copy(id(3))], "once the later one is removed");
 }
 
 fn any_intent() -> impl Strategy<Value = Networks> {
