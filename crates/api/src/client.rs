@@ -5,6 +5,7 @@ use crate::*;
 use hopsack_types::{Cidr, NetworkId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,15 @@ pub enum ClientError {
         socket: PathBuf,
         /// The limit.
         timeout: Duration,
+    },
+    /// The agent went away with the question.
+    #[error(
+        "the agent at {} ended before it had answered: it may or may not have done what was asked; look with \
+         `hopsack status`", socket.display()
+    )]
+    Ended {
+        /// The socket.
+        socket: PathBuf,
     },
     /// The connection broke.
     #[error("cannot {operation} the agent at {}: {source}", socket.display())]
@@ -187,7 +197,10 @@ impl Client {
         let answer = self.exchange(method, path, body)?;
         let not_understood =
             |reason: String| ClientError::NotUnderstood { socket: self.socket.clone(), reason };
-        let (ok, body) = split(&answer).map_err(|reason| not_understood(reason.to_owned()))?;
+        let (ok, body) = split(&answer).map_err(|broken| match broken {
+            Broken::Short => ClientError::Ended { socket: self.socket.clone() },
+            Broken::Foreign(reason) => not_understood(reason.to_owned()),
+        })?;
         if ok {
             serde_json::from_slice(body).map_err(|error| not_understood(error.to_string()))
         } else {
@@ -237,27 +250,43 @@ impl Client {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
                 ClientError::Timeout { socket, timeout: self.timeout }
             }
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ClientError::Ended { socket },
             _ => ClientError::Io { operation, socket, source },
         }
     }
 }
 
+/// Why an answer is none.
+#[derive(Debug, PartialEq, Eq)]
+enum Broken {
+    /// Its end is missing.
+    Short,
+    /// It is not of our server's form.
+    Foreign(&'static str),
+}
+
 /// Splits an HTTP/1.1 answer into "was it a success" and its body. Our server sends whole bodies with their length.
-fn split(answer: &[u8]) -> Result<(bool, &[u8]), &'static str> {
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or("it ends inside its head")?;
-    let head = std::str::from_utf8(&answer[..end]).map_err(|_| "its head is not text")?;
+fn split(answer: &[u8]) -> Result<(bool, &[u8]), Broken> {
+    const BEGINNING: &[u8] = b"HTTP/1.1 ";
+    if !answer.iter().zip(BEGINNING).all(|(found, wanted)| found == wanted) {
+        return Err(Broken::Foreign("it is not HTTP/1.1"));
+    }
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or(Broken::Short)?;
+    let head = std::str::from_utf8(&answer[..end]).map_err(|_| Broken::Foreign("its head is not text"))?;
     let body = &answer[end + 4..];
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or("it is not HTTP/1.1")?;
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
+    let status = status.ok_or(Broken::Foreign("it is not HTTP/1.1"))?;
     let length = lines
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse::<usize>().ok())
-        .ok_or("it has no length")?;
-    if body.len() != length {
-        return Err("it is cut off");
+        .ok_or(Broken::Foreign("it has no length"))?;
+    match body.len().cmp(&length) {
+        Ordering::Less => Err(Broken::Short),
+        Ordering::Equal => Ok((status.starts_with('2'), body)),
+        Ordering::Greater => Err(Broken::Foreign("it is longer than it says")),
     }
-    Ok((status.starts_with('2'), body))
 }
 
 #[cfg(test)]
@@ -268,15 +297,21 @@ mod tests {
     fn an_answer_is_split_only_when_it_is_whole() {
         assert_eq!(split(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), Ok((true, &b"{}"[..])));
         assert_eq!(split(b"HTTP/1.1 409 Conflict\r\ncontent-length:0\r\n\r\n"), Ok((false, &b""[..])));
-        for bad in [
+        for short in [
             &b""[..],
-            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}",
+            b"HTTP",
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}",
+        ] {
+            assert_eq!(split(short), Err(Broken::Short), "{short:?}");
+        }
+        for foreign in [
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}"[..],
             b"HTTP/1.1 200 OK\r\n\r\n{}",
             b"SSH-2.0-OpenSSH\r\n\r\n",
             b"\xff\xff\r\n\r\n",
         ] {
-            assert!(split(bad).is_err(), "{bad:?}");
+            assert!(matches!(split(foreign), Err(Broken::Foreign(_))), "{foreign:?}");
         }
     }
 }
