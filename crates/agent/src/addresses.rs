@@ -7,6 +7,7 @@ use crate::entropy::Entropy;
 use crate::error::AgentError;
 use crate::intentcopy::IntentAt;
 use crate::journalfile::JournalFile;
+use crate::removal::closing;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_ipam::want::Verdict;
 use hopsack_ipam::{Book, Handle, IpamError, Record, grant, steward};
@@ -97,7 +98,11 @@ impl Addresses {
         let mut asking: Option<Asking<'_>> = None;
         loop {
             adopted.borrow_and_update();
-            self.adopt(network);
+            if let Some((network, ledger, _)) = self.adopt(network)
+                && ledger.closing
+            {
+                return Err(closing(&network).into());
+            }
             match self.try_allocate(network, wanted, &handle).await? {
                 Ok(found) => return Ok(found),
                 Err(error) => {

@@ -43,7 +43,8 @@ impl Writes {
 }
 
 /// Writes something whose rightness depends on all of intent: names, subnets, hosts, tokens. All such writes take the
-/// directory key, so each sees the ones before it. `decide` may be called several times.
+/// directory key, so each sees the ones before it; and what they write must be as it was read, since hosts change
+/// ledgers without the directory. `decide` may be called several times.
 pub async fn change<T>(
     store: &dyn Store,
     mut decide: impl FnMut(&Intent) -> Result<(Writes, T), AgentError>,
@@ -57,9 +58,11 @@ pub async fn change<T>(
             .unchanged(directory.clone(), snapshot.entries.get(&directory))
             .put(directory.clone(), count);
         for (key, value) in writes.0 {
+            let key = key.to_string();
+            txn = txn.unchanged(key.clone(), snapshot.entries.get(&key));
             txn = match value {
-                Some(value) => txn.put(key.to_string(), value),
-                None => txn.delete(key.to_string()),
+                Some(value) => txn.put(key, value),
+                None => txn.delete(key),
             };
         }
         match store.txn(txn).await? {

@@ -36,6 +36,7 @@ pub mod paths;
 pub mod peers;
 pub mod planner;
 pub mod reconciler;
+pub mod removal;
 pub mod report;
 pub mod seal;
 pub mod server;

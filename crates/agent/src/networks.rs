@@ -1,16 +1,17 @@
-//! Networks as intent: made, named, removed. Each decision sees all of intent and every host's routes.
+//! Networks as intent: made and named. Each decision sees all of intent and every host's routes.
 //!
-//! What must not live here: how a network becomes links and routes (the `plan` crate).
+//! What must not live here: how a network ends (`removal`), and becomes links and routes (the `plan` crate).
 
 use crate::addresses::refused;
 use crate::changes::{Writes, change};
 use crate::error::AgentError;
 use crate::member::Member;
+pub use crate::removal::remove;
 use hopsack_api::{ApiError, ErrorCode, NameRequest, NetworkRequest, SubnetRequest};
 use hopsack_ipam::subnet::{Obstacle, check_subnet, next_subnet};
 use hopsack_types::intent::{Intent, Key};
 use hopsack_types::resource::DockerOrigin;
-use hopsack_types::{Cidr, Family, HostId, HostName, Network, NetworkId, NetworkName};
+use hopsack_types::{Cidr, Family, HostId, Network, NetworkId, NetworkName};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Routes = BTreeMap<HostId, Vec<Cidr>>;
@@ -173,42 +174,6 @@ pub async fn name(member: &Member, request: NameRequest) -> Result<Network, Agen
     .await?;
     tracing::info!(network = %network.name, id = %network.id, "network named");
     Ok(network)
-}
-
-/// Removes a network that no host has an endpoint in.
-pub async fn remove(member: &Member, id: NetworkId) -> Result<(), AgentError> {
-    let users = member.facts.users_of(id);
-    let removed = change(member.store.as_ref(), |intent| {
-        let Some(network) = intent.networks.get(&id) else { return Ok((Writes::new(), None)) };
-        if let Some(refusal) = in_use(intent, network, &users) {
-            return Err(refusal.into());
-        }
-        let writes = Writes::new().delete(Key::Network(id)).delete(Key::Ledger(id));
-        Ok((writes, Some(network.name.clone())))
-    })
-    .await?;
-    if let Some(name) = removed {
-        tracing::info!(network = %name, %id, "network removed");
-    }
-    Ok(())
-}
-
-fn in_use(intent: &Intent, network: &Network, users: &[(HostId, String)]) -> Option<ApiError> {
-    /// More would not fit one line.
-    const SHOWN: usize = 5;
-    let name = |host: &HostId| intent.hosts.get(host).map(|host: &hopsack_types::Host| host.name.clone());
-    let users: Vec<(HostName, &String)> =
-        users.iter().filter_map(|(host, endpoint)| Some((name(host)?, endpoint))).collect();
-    if users.is_empty() {
-        return None;
-    }
-    let shown: Vec<String> =
-        users.iter().take(SHOWN).map(|(host, endpoint)| format!("{endpoint} on {host}")).collect();
-    let more = users.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let message =
-        format!("network {} is in use by {}{more}: disconnect them first", network.name, shown.join(", "));
-    Some(ApiError::new(ErrorCode::Conflict, message))
 }
 
 fn find(intent: &Intent, id: NetworkId) -> Result<&Network, AgentError> {

@@ -105,6 +105,17 @@ impl Allocator {
         self.lent.iter().copied()
     }
 
+    /// What this host was granted and has not marked to hand back, in order.
+    pub fn kept(&self) -> Vec<Cidr> {
+        let kept_of = |granted: &Cidr| {
+            let mut kept = Ranges::of(*granted);
+            let inside = self.lent.iter().filter(|lent| granted.covers(lent));
+            inside.for_each(|lent| kept.remove_prefix(*lent));
+            kept.prefixes(granted.family())
+        };
+        self.granted.iter().flat_map(kept_of).collect()
+    }
+
     /// Addresses in use and who holds them, in order.
     pub fn in_use(&self) -> impl Iterator<Item = (IpAddr, &Handle)> + '_ {
         self.in_use.iter().map(|(address, handle)| (*address, handle))

@@ -85,6 +85,9 @@ pub fn next_move(
     if let Some(next) = acknowledge(ledger, network, me, me, in_use) {
         return Ok(Some(change(next)));
     }
+    if ledger.closing {
+        return hand_back_all(situation, allocator);
+    }
     // What is handed back is gone only when that is done: not before may this host claim, which might be the same.
     let giving = give(now, situation, allocator)?;
     if giving.ledger != *ledger {
@@ -116,6 +119,23 @@ pub fn verdict(situation: Situation<'_>, allocator: &Allocator, wanted: Wanted, 
         }
         (verdict, _) => verdict,
     }
+}
+
+/// A network that is being removed: hands back everything, unless something is in use here.
+fn hand_back_all(situation: Situation<'_>, allocator: &mut Allocator) -> Result<Option<Move>, IpamError> {
+    let Situation { me, network, ledger, .. } = situation;
+    let mut records = Vec::new();
+    if allocator.in_use().next().is_none() {
+        for prefix in allocator.kept() {
+            allocator.lend(prefix)?;
+            records.push(Record::Lend { network: network.id, prefix });
+        }
+    }
+    let mut next = ledger.clone();
+    for prefix in allocator.lent() {
+        next = release(&next, network, me, prefix).unwrap_or(next);
+    }
+    Ok((next != *ledger).then_some(Move { records, ledger: next, fence: false }))
 }
 
 /// Hands back what is lent, and answers what others ask.

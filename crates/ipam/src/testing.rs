@@ -43,5 +43,5 @@ pub fn ledger(grants: &[(u8, &[&str])]) -> Ledger {
         let grant = Grant { host: host(*of), quarantined: false };
         prefixes.iter().map(|prefix| (cidr(prefix), grant)).collect::<Vec<_>>()
     };
-    Ledger { grants: grants.iter().flat_map(held).collect(), wants: Vec::new() }
+    Ledger { grants: grants.iter().flat_map(held).collect(), wants: Vec::new(), closing: false }
 }

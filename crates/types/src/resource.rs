@@ -158,6 +158,9 @@ pub struct Ledger {
     /// What hosts could not find free and ask others to release, in the order of asking.
     #[serde(default)]
     pub wants: Vec<Want>,
+    /// The network is being removed: nothing more is granted, and every host hands back what it holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closing: bool,
 }
 
 /// One prefix's holder.

@@ -187,3 +187,35 @@ fn refusals_say_who_has_it() {
     let Verdict::Refused(there) = sight.verdict(elsewhere) else { panic!("in use there") };
     assert!(there.to_string().contains("in use on host 0202020202"), "{there}");
 }
+
+#[test]
+fn all_is_handed_back_durably_when_a_network_is_being_removed_and_nothing_is_claimed() {
+    let mut sight = Sight::new(ledger(&[(1, &["10.32.0.0/28", "10.32.0.64/28"]), (2, &["10.32.0.128/25"])]));
+    sight.wait_for(ANY);
+    sight.see(Ledger { closing: true, ..sight.ledger.clone() });
+    let due = sight.next().unwrap();
+    let lend = |prefix| Record::Lend { network: sight.network.id, prefix: cidr(prefix) };
+    assert_eq!(due.records, [lend("10.32.0.0/28"), lend("10.32.0.64/28")]);
+    assert!(sight.allocator.allocate(NOW, Family::V4, &handle(1)).is_err(), "marked before the swap");
+    assert_eq!(Sight::mine(&due.ledger), []);
+    sight.see(due.ledger);
+    assert_eq!(sight.next(), None, "it waits, and yet nothing is claimed");
+}
+
+#[test]
+fn a_host_that_lends_a_part_already_hands_back_the_whole_of_a_network_that_is_being_removed() {
+    let mut sight = Sight::new(ledger(&[(1, &["10.32.0.0/28"])]));
+    sight.allocator.lend(cidr("10.32.0.4/32")).unwrap();
+    sight.see(Ledger { closing: true, ..sight.ledger.clone() });
+    assert_eq!(Sight::mine(&sight.next().unwrap().ledger), []);
+}
+
+#[test]
+fn an_address_in_use_keeps_a_host_from_handing_back_a_network_that_is_being_removed() {
+    let mut sight = Sight::new(ledger(&[(1, &["10.32.0.0/28"])]));
+    sight.allocator.allocate_address(ip("10.32.0.9"), &handle(1)).unwrap();
+    sight.see(Ledger { closing: true, ..sight.ledger.clone() });
+    assert_eq!(sight.next(), None);
+    sight.allocator.release(NOW, ip("10.32.0.9"), &handle(1));
+    assert_eq!(Sight::mine(&sight.next().unwrap().ledger), []);
+}
