@@ -146,7 +146,7 @@ fn nothing_is_refused(world: &World) -> bool {
 /// What somebody else takes away is back within a second, and counted.
 async fn drift(world: &mut World) {
     let host = usize::try_from(world.throw(3)).unwrap();
-    let container = *world.held().iter().find(|(_, holder)| **holder == host).unwrap().0;
+    let container = *world.held().iter().find(|(_, container)| container.host == host).unwrap().0;
     let container = RouteKey { table: MAIN_TABLE, destination: Cidr::host(container) };
     sleep(A_WHILE).await;
     let kernel = world.hosts[host].kernel.clone();

@@ -4,20 +4,20 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `refusals`, `removal`: the tests.
+//! - `clusters`, `chaos`, `refusals`: the tests.
 
 #![allow(
     clippy::unwrap_used,
     reason = "clippy takes only functions marked #[test] for tests, not what they call"
 )]
 
+mod chaos;
 mod clusters;
 mod kernel;
 mod machine;
 mod network;
 mod prober;
 mod refusals;
-mod removal;
 mod stores;
 mod trace;
 mod wire;

@@ -49,6 +49,7 @@ impl SimWire {
         tokio::spawn(relay(self.network.clone(), self.here, to.ip(), near, far));
         let arriving = Connection {
             peer: as_host,
+            trusted: as_host.is_some(),
             remote: SocketAddr::new(self.here, EPHEMERAL),
             stream: Box::new(theirs),
         };
@@ -70,7 +71,7 @@ impl Dialled {
             address: to,
             source: io::ErrorKind::ConnectionRefused.into(),
         })?;
-        Ok(Connection { peer, remote: to, stream: Box::new(self.stream) })
+        Ok(Connection { peer, trusted: true, remote: to, stream: Box::new(self.stream) })
     }
 }
 

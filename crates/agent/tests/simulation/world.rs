@@ -7,7 +7,7 @@ use crate::trace::{Line, Trace};
 use hopsack_agent::entropy::Entropy;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, ClusterStatus, EndpointRequest, EndpointStatus, InitRequest, JoinRequest,
-    NetworkRequest, TokenRequest,
+    NetworkRequest, ReleaseRequest, TokenRequest,
 };
 use hopsack_types::{Cidr, EndpointId, Family, Isolation, Network as Definition, NetworkId};
 use std::collections::BTreeMap;
@@ -37,9 +37,20 @@ pub struct World {
     pub around: Surrounding,
     /// The hosts.
     pub hosts: Vec<Machine>,
-    /// Every address that was given to a container and not given back, with its host.
-    held: BTreeMap<IpAddr, usize>,
+    /// Every address that was given to a container and not given back.
+    held: BTreeMap<IpAddr, Container>,
     dice: Entropy,
+}
+
+/// Who has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Container {
+    /// On which host.
+    pub host: usize,
+    /// Its interface.
+    pub endpoint: EndpointId,
+    /// Its network.
+    pub network: NetworkId,
 }
 
 /// Plays a world from a seed, and gives its trace.
@@ -125,6 +136,7 @@ impl World {
         let request = NetworkRequest {
             name: Some(name.parse().unwrap()),
             subnets: subnets.iter().map(|subnet| subnet.parse().unwrap()).collect(),
+            both_families: false,
             reserved: BTreeMap::new(),
             isolation: Isolation::Full,
             labels: BTreeMap::new(),
@@ -143,7 +155,7 @@ impl World {
             holder: format!("docker:{}", id.short()),
         };
         let address = self.call(host, "allocate", |api| async move { api.allocate(request).await }).await?;
-        let before = self.held.insert(address, host);
+        let before = self.held.insert(address, Container { host, endpoint: id, network });
         assert_eq!(before, None, "{address} was given twice");
         let request = EndpointRequest {
             id,
@@ -153,11 +165,26 @@ impl World {
             name: format!("c{}", self.held.len()),
             labels: BTreeMap::new(),
         };
-        self.call(host, "endpoint", |api| async move { api.create_endpoint(request).await }).await
+        let made = self.call(host, "endpoint", |api| async move { api.create_endpoint(request).await }).await;
+        if made.is_err() {
+            // So does Docker's driver, and then Docker gives the address back.
+            self.end(address).await?;
+        }
+        made
     }
 
-    /// Every address in use, with its host.
-    pub fn held(&self) -> &BTreeMap<IpAddr, usize> {
+    /// Ends a container as Docker does.
+    pub async fn end(&mut self, address: IpAddr) -> Result<(), ApiError> {
+        let Container { host, endpoint, network } = self.held[&address];
+        self.call(host, "remove endpoint", |api| async move { api.remove_endpoint(endpoint).await }).await?;
+        let request = ReleaseRequest { network, address };
+        self.call(host, "release", |api| async move { api.release(request).await }).await?;
+        self.held.remove(&address);
+        Ok(())
+    }
+
+    /// Every address in use.
+    pub fn held(&self) -> &BTreeMap<IpAddr, Container> {
         &self.held
     }
 
@@ -266,11 +293,16 @@ impl World {
 
     /// Cuts a host off from all others.
     pub fn isolate(&self, host: usize) {
-        let here = self.hosts[host].underlay;
-        self.around.trace.note("test", format!("{} is cut off", self.hosts[host].name));
-        for other in self.hosts.iter().filter(|other| other.underlay != here) {
-            self.around.network.cut(here, other.underlay);
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.cut(host, other);
         }
+    }
+
+    /// Cuts two hosts off from each other.
+    pub fn cut(&self, one: usize, other: usize) {
+        let (one, other) = (&self.hosts[one], &self.hosts[other]);
+        self.around.trace.note("test", format!("{} and {} are cut off", one.name, other.name));
+        self.around.network.cut(one.underlay, other.underlay);
     }
 
     /// Makes the network whole again.
