@@ -3,7 +3,8 @@
 
 use hopsack_kernel::{KernelError, Surroundings};
 use hopsack_plan::view::Underlay;
-use hopsack_types::Family;
+use hopsack_types::{Family, IfName};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Looks at this host's network.
@@ -56,7 +57,22 @@ pub fn find(surroundings: &Surroundings, advertise: Option<IpAddr>) -> Result<Un
         .iter()
         .find(|candidate| candidate.address == address)
         .ok_or(UnderlayError::NotHere(address))?;
-    Ok(Underlay { device: on.device.clone(), address, on_link: on.on_link, mtu: on.mtu })
+    Ok(Underlay {
+        device: on.device.clone(),
+        address,
+        on_link: on.on_link,
+        mtu: on.mtu,
+        advertised: advertised(surroundings, &on.device),
+    })
+}
+
+/// The devices on which advertisements must still be followed when this host forwards: those by which it reaches
+/// anything. Bridges and pairs of others, of which there may be hundreds, are none of them. A device that gets its
+/// first default route only after this host forwards has to be set up for that by its owner, as on any router.
+fn advertised(surroundings: &Surroundings, underlay: &IfName) -> BTreeSet<IfName> {
+    let by_default = surroundings.default_routes.iter().filter(|route| route.family == Family::V6);
+    let ways: BTreeSet<&IfName> = by_default.map(|route| &route.device).chain([underlay]).collect();
+    surroundings.advertised.iter().filter(|device| ways.contains(device)).cloned().collect()
 }
 
 fn by_default_route(surroundings: &Surroundings) -> Option<IpAddr> {
@@ -113,6 +129,7 @@ mod tests {
                 source: None,
             }],
             routes: vec![],
+            advertised: BTreeSet::new(),
         }
     }
 
@@ -133,5 +150,19 @@ mod tests {
         assert!(refused("127.0.0.1").contains("loopback"));
         let alone = Surroundings { default_routes: vec![], ..surroundings() };
         assert!(find(&alone, None).unwrap_err().to_string().contains("--advertise"));
+    }
+
+    #[test]
+    fn advertisements_are_followed_further_by_the_underlay_and_where_default_routes_lead() {
+        let devices =
+            |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<IfName>>();
+        let mut seen = surroundings();
+        seen.advertised = devices(&["docker0", "eth1"]);
+        assert_eq!(find(&seen, None).unwrap().advertised, devices(&[]));
+        let v6 = DefaultRoute { family: Family::V6, device: "eth1".parse().unwrap(), source: None };
+        seen.default_routes.push(v6);
+        assert_eq!(find(&seen, None).unwrap().advertised, devices(&["eth1"]));
+        seen.advertised = devices(&["docker0", "eth0"]);
+        assert_eq!(find(&seen, None).unwrap().advertised, devices(&["eth0"]));
     }
 }

@@ -108,10 +108,18 @@ pub(crate) fn is_of_link(setting: &str, link: &IfName) -> bool {
     setting.split('/').any(|part| part == link.as_str())
 }
 
-/// Writing one of these resets others of the same namespace, so they are written first (`ip-sysctl.rst`:
-/// "variable is special, its change resets all configuration parameters to their default state").
-fn resets_others(setting: &str) -> bool {
-    setting == "net/ipv4/ip_forward" || setting.ends_with("/all/forwarding")
+/// When a setting is written, the lowest first. Turning on forwarding makes the kernel forget what routers have
+/// advertised, unless a device's `accept_ra` says otherwise by then, and changing it resets other settings of the same
+/// namespace (`ip-sysctl.rst`: "variable is special, its change resets all configuration parameters to their default
+/// state").
+fn turn(setting: &str) -> u8 {
+    if setting.ends_with("/accept_ra") {
+        0
+    } else if setting == "net/ipv4/ip_forward" || setting.ends_with("/all/forwarding") {
+        1
+    } else {
+        2
+    }
 }
 
 /// One pass. `there` is what is there as the pass goes on.
@@ -290,16 +298,15 @@ impl<'a, O: Operations> Pass<'a, O> {
     }
 
     fn write_sysctls(&mut self) {
-        let differing: Vec<(&String, &String)> = self
+        let mut differing: Vec<(&String, &String)> = self
             .desired
             .sysctls
             .iter()
             .filter(|(name, value)| self.there.sysctls.get(*name) != Some(value))
             .filter(|(name, _)| !self.unusable.iter().any(|link| is_of_link(name, link)))
             .collect();
-        let (first, then): (Vec<_>, Vec<_>) =
-            differing.into_iter().partition(|(name, _)| resets_others(name));
-        for (name, value) in first.into_iter().chain(then) {
+        differing.sort_by_key(|(name, _)| turn(name));
+        for (name, value) in differing {
             self.attempt(Table::Sysctls, name, |operations| operations.write_sysctl(name, value).map(|()| 1));
         }
     }

@@ -1,11 +1,11 @@
-//! What of this host's own network matters for finding the underlay and for choosing pools: addresses, default
-//! routes, and where routes lead. Ours are left out. What must not live here: the choice.
+//! What of this host's own network matters for finding the underlay, for choosing pools and for leaving it alone:
+//! addresses, default routes, where routes lead, who listens to routers. Ours are left out. What must not live here: the choice.
 
 use crate::KernelError;
 use crate::linux::is_ours;
-use hopsack_netlink::Socket;
 use hopsack_netlink::link::Link;
 use hopsack_netlink::route::{Kind, Route, RouteFilter};
+use hopsack_netlink::{Socket, sysctl};
 use hopsack_plan::state::MAIN_TABLE;
 use hopsack_types::numbers::ROUTE_PROTOCOL;
 use hopsack_types::{Cidr, Family, IfName};
@@ -21,6 +21,8 @@ pub struct Surroundings {
     pub default_routes: Vec<DefaultRoute>,
     /// All prefixes that this host has routes to, default routes left out.
     pub routes: Vec<Cidr>,
+    /// Devices that are up and follow IPv6 routers' advertisements.
+    pub advertised: BTreeSet<IfName>,
 }
 
 /// An address on a device.
@@ -93,7 +95,24 @@ pub fn surroundings() -> Result<Surroundings, KernelError> {
         .filter(|route| !is_default(route) && !is_link_local(route.destination))
         .map(|route| route.destination)
         .collect();
-    Ok(Surroundings { addresses, default_routes, routes: prefixes.into_iter().collect() })
+    let mut advertised = BTreeSet::new();
+    for link in links.values() {
+        if is_advertised(&link.name)? {
+            advertised.insert(link.name.clone());
+        }
+    }
+    Ok(Surroundings { addresses, default_routes, routes: prefixes.into_iter().collect(), advertised })
+}
+
+/// Whether a device follows routers' advertisements (`ip-sysctl.rst`, `accept_ra`): with 2 it does, with 1 only while it
+/// does not forward. No such setting: no IPv6.
+fn is_advertised(device: &IfName) -> Result<bool, KernelError> {
+    let setting = |name: &str| sysctl::read(&format!("net/ipv6/conf/{device}/{name}"));
+    Ok(match setting("accept_ra")?.as_deref() {
+        Some("2") => true,
+        Some("1") => setting("forwarding")?.as_deref() == Some("0"),
+        _ => false,
+    })
 }
 
 fn is_default(route: &Route) -> bool {

@@ -4,6 +4,10 @@ use crate::state::HostState;
 use crate::survey::Survey;
 use hopsack_types::{Family, IfName};
 
+/// Of `accept_ra`; with 1, a kernel that forwards drops the default routes that it has learned and learns no new ones
+/// (`ip-sysctl.rst`).
+const ALSO_WHILE_FORWARDING: u32 = 2;
+
 /// Adds the settings.
 pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
     let mut settings = Settings { state };
@@ -21,6 +25,9 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
     }
     if survey.uses(Family::V6) {
         settings.set("net/ipv6/conf/all/forwarding", 1);
+        for device in &survey.underlay().advertised {
+            settings.set_on("ipv6/conf", device, "accept_ra", ALSO_WHILE_FORWARDING);
+        }
         for device in carriers.chain([&survey.host_device]) {
             settings.distrust_redirects("ipv6", device);
             settings.set_on("ipv6/conf", device, "accept_ra", 0);

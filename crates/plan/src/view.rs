@@ -6,7 +6,7 @@ use hopsack_types::path::PathChoice;
 use hopsack_types::{
     Cidr, EndpointId, Family, Host, HostId, IfName, Mac, Network, NetworkId, Pool, PoolName,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -87,6 +87,8 @@ pub struct Underlay {
     pub on_link: Cidr,
     /// The device's MTU in bytes.
     pub mtu: u32,
+    /// Devices, of this host's and not of ours, that follow IPv6 routers' advertisements, and shall go on to.
+    pub advertised: BTreeSet<IfName>,
 }
 
 impl Underlay {

@@ -225,6 +225,7 @@ impl Machine {
             }],
             default_routes: vec![DefaultRoute { family: Family::V4, device: device(), source: None }],
             routes: self.routes.clone(),
+            advertised: BTreeSet::new(),
         }
     }
 }

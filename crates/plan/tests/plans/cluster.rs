@@ -7,7 +7,7 @@ use hopsack_types::{
     Cidr, EndpointId, Host, HostId, HostName, IfName, Isolation, Mac, Network, NetworkId, NetworkName, Pool,
     PoolName,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 pub const ALL: Features = Features { vxlan: true, ipv6: true };
@@ -106,6 +106,7 @@ pub fn view() -> View {
             address: ip("192.0.2.1"),
             on_link: cidr("192.0.2.0/24"),
             mtu: 1500,
+            advertised: BTreeSet::new(),
         },
     }
 }

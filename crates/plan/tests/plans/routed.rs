@@ -153,6 +153,17 @@ fn a_kernel_without_v6_or_vxlan_is_asked_for_neither() {
 }
 
 #[test]
+fn a_host_that_follows_router_advertisements_goes_on_to_while_it_forwards() {
+    let setting = "net/ipv6/conf/eth0/accept_ra";
+    let mut view = view();
+    assert_eq!(plan(&view, &ALL).sysctls.get(setting), None, "one that does not is left as it is");
+    view.underlay.advertised.insert(device("eth0"));
+    assert_eq!(plan(&view, &ALL).sysctls.get(setting).map(String::as_str), Some("2"));
+    let v4_only = Features { vxlan: true, ipv6: false };
+    assert_eq!(plan(&view, &v4_only).sysctls.get(setting), None, "without v6 nothing begins to forward it");
+}
+
+#[test]
 fn without_vxlan_a_neighbour_can_be_probed_before_it_has_a_path() {
     let mut view = view();
     view.paths.clear();
