@@ -4,7 +4,7 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `chaos`, `refusals`: the tests.
+//! - `clusters`, `chaos`, `refusals`, `removal`: the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +18,7 @@ mod machine;
 mod network;
 mod prober;
 mod refusals;
+mod removal;
 mod stores;
 mod trace;
 mod wire;
