@@ -73,6 +73,37 @@ fn an_agent_that_is_killed_is_missed_by_no_packet_and_awaited_by_docker_run() {
 }
 
 #[test]
+fn while_the_voters_agent_is_dead_containers_start_and_networks_stay_as_they_are() {
+    require!(Root, Docker, Busybox, Vxlan, Nft);
+    let engines = Engines::cluster();
+    engines.network("h1", "--subnet 10.50.0.0/24 web");
+    for host in HOSTS {
+        engines.run(host, "c1", "--net web");
+        let address = engines.address(host, "c1", "web");
+        engines.await_ping("h1", "c1", address);
+    }
+    engines.host("h1").kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
+    // Out of what h2 was granted before.
+    engines.run("h2", "c2", "--net web");
+    let address = engines.address("h2", "c2", "web");
+    for host in HOSTS {
+        engines.await_ping(host, "c1", address);
+    }
+    let refused = engines.refused("h2", &format!("{CREATE} other"));
+    assert!(refused.contains("no host that can change the cluster's state is reachable"), "{refused}");
+    engines.docker("h3", "rm -f c1");
+    engines.docker("h3", "network rm web");
+    engines.await_network("web", SETTLED);
+    engines.run("h3", "c3", "--net web");
+    engines.await_ping("h3", "c3", address);
+
+    engines.host("h1").start(AGENT).unwrap();
+    engines.await_agent("h1");
+    engines.network("h2", "other");
+    engines.end();
+}
+
+#[test]
 fn dockers_drop_of_what_is_forwarded_lets_containers_pass() {
     require!(Root, Docker, Busybox, Vxlan, Nft);
     let engines = Engines::hosts();
