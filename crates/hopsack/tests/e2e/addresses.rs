@@ -8,6 +8,7 @@ use hopsack_lab::{AGENT, Afterwards, Host, HostKind, Inside, Signal, Topology, r
 use hopsack_types::{Cidr, Family, NetworkId};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::iter;
 use std::net::IpAddr;
 use std::thread;
 
@@ -141,8 +142,9 @@ fn twenty_hosts_share_a_24_and_use_it_to_its_last_address() {
     scene.network("web", &["--subnet", "10.40.0.0/24"]);
     let network = id(&scene, "web");
     let hosts: Vec<Client> = scene.members().iter().map(front_door).collect();
-    // In turn at first, then the first one takes what is left: the free blocks, and the reserves of all others.
-    let in_turn = hosts.iter().cycle().take(120).enumerate();
+    // The first one takes the free blocks, the others use up theirs in turn, the first one takes the very last.
+    let others = hosts[1..].iter().cycle().take(19 * 8);
+    let in_turn = iter::repeat_n(&hosts[0], 94).chain(others).enumerate();
     let mut taken: Vec<IpAddr> =
         in_turn.map(|(number, host)| take_patiently(host, network, number).unwrap()).collect();
     let error = loop {
@@ -156,7 +158,7 @@ fn twenty_hosts_share_a_24_and_use_it_to_its_last_address() {
     assert!(taken.iter().all(|address| subnet.contains(*address)));
     let ClientError::Refused(error) = error else { panic!("{error}") };
     assert_eq!(error.code, ErrorCode::Exhausted, "{error}");
-    let expected = "network web has no free IPv4 address: h1 has 140, h10 has 6, *; stop containers there, or use a \
+    let expected = "network web has no free IPv4 address: h1 has 102, h10 has 8, *; stop containers there, or use a \
                     larger subnet";
     assert!(matches(&error.message, expected), "{error}");
     scene.end();
