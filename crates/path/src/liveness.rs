@@ -23,6 +23,8 @@ pub struct Liveness {
     /// Begin of the run of answers.
     answering_since: Duration,
     last_answer: Option<Duration>,
+    /// Begin of the run of losses; none while answers come.
+    losing_since: Option<Duration>,
     up_since: Duration,
     hold: Duration,
 }
@@ -40,6 +42,7 @@ impl Liveness {
         }
         self.answers = self.answers.saturating_add(1);
         self.losses = 0;
+        self.losing_since = None;
         self.last_answer = Some(now);
         let held = now.saturating_sub(self.answering_since) >= self.hold;
         if !self.up && self.answers >= ANSWERS_UP && held {
@@ -52,6 +55,7 @@ impl Liveness {
     pub fn lost(&mut self, now: Duration) {
         self.answers = 0;
         self.losses = self.losses.saturating_add(1);
+        self.losing_since.get_or_insert(now);
         if self.up && self.losses >= LOSSES_DOWN {
             self.up = false;
             let calm = now.saturating_sub(self.up_since) >= CALM;
@@ -78,6 +82,11 @@ impl Liveness {
     /// When the last answer came, since the epoch of the caller's clock.
     pub const fn last_answer(&self) -> Option<Duration> {
         self.last_answer
+    }
+
+    /// When the first of the losses in a row was noticed, if the last probe was lost.
+    pub const fn losing_since(&self) -> Option<Duration> {
+        self.losing_since
     }
 
     /// Answers in a row so far.

@@ -200,11 +200,12 @@ impl Peer {
         }
     }
 
-    /// Whether VXLAN was answered after `direct` was for the last time: then it is the path that is broken, and not
-    /// the peer that is gone.
+    /// Whether VXLAN was answered after `direct` had begun to fail: then it is the path that is broken, and not the
+    /// peer that is gone. An answer from before that says nothing: both may have been cut after it.
     fn vxlan_outlived(&self, direct: &Link) -> bool {
         let vxlan = self.links.get(&PathKind::Vxlan).and_then(|link| link.liveness.last_answer());
-        !direct.liveness.is_up() && vxlan > direct.liveness.last_answer()
+        let failing = direct.liveness.losing_since().filter(|_| !direct.liveness.is_up());
+        failing.is_some_and(|since| vxlan > Some(since))
     }
 
     fn choice(&self) -> Option<PathChoice> {

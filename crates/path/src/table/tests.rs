@@ -152,6 +152,19 @@ fn a_peer_that_falls_silent_keeps_its_last_path_in_either_case() {
 }
 
 #[test]
+fn a_cut_between_an_answer_of_one_path_and_the_next_of_the_other_is_no_reason_to_change() {
+    for moment in 0..200 {
+        let mut world = World::on_a_segment();
+        world.peer_sees(&[Direct, Vxlan]);
+        world.run(seconds(5) + Duration::from_millis(50) * moment, FINE);
+        // An answer over VXLAN still gets through, the one over direct does not.
+        world.run(Duration::from_millis(150), Underlay { direct: None, ..FINE });
+        world.run(seconds(5), NONE);
+        assert_eq!(world.choice(), Some((Direct, 1500)), "moment {moment}");
+    }
+}
+
+#[test]
 fn a_peer_that_does_not_see_direct_any_more_is_believed_at_once() {
     let mut world = World::on_a_segment();
     world.peer_sees(&[Direct]);
