@@ -3,15 +3,17 @@
 use crate::engine::IMAGE;
 use crate::error::{LabError, Result};
 use crate::host::Host;
-use crate::lab::{AgentOptions, Lab, Options};
+use crate::lab::{AGENT, AgentOptions, Lab, Options, each};
 use crate::place::Inside;
 use crate::topology::{HostKind, Topology};
+use crate::wait;
 use clap::{Args, Subcommand};
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 /// The subcommands of `hopsack lab`.
 #[derive(Debug, Subcommand)]
@@ -44,6 +46,10 @@ pub enum Command {
 }
 
 const DEFAULT_NAME: &str = "lab";
+/// How long agents may take to answer.
+const SOON: Duration = Duration::from_secs(10);
+/// How much of the log of an agent that does not answer is shown.
+const LOG_LINES: usize = 12;
 
 /// `hopsack lab up`
 #[derive(Debug, Args)]
@@ -116,6 +122,9 @@ pub fn up(arguments: &Up, program: PathBuf, out: &mut dyn Write) -> Result<()> {
     if hosts.iter().any(Host::has_engine) {
         lab.load_image()?;
     }
+    if !arguments.no_agent {
+        each(&hosts, await_agent)?;
+    }
     // Whoever cannot read what follows can still use the lab, and take it down.
     lab.leave();
     show(&Lab::open(&arguments.name)?, out)?;
@@ -133,6 +142,17 @@ pub fn up(arguments: &Up, program: PathBuf, out: &mut dyn Write) -> Result<()> {
         )?;
     }
     line(out, format_args!("take it down: hopsack lab down{flag}"))
+}
+
+/// Waits until a host's agent answers to its own program.
+fn await_agent(host: &Host) -> Result<()> {
+    let program = host.place().program.display().to_string();
+    wait::value(&format!("the agent of {}", host.name()), SOON, || {
+        let silent = |error: LabError| {
+            format!("{}; its log ends with:\n{}", error.chain(), host.log_tail(AGENT, LOG_LINES))
+        };
+        host.run(&[&program, "status"]).map(drop).map_err(silent)
+    })
 }
 
 /// Takes a lab down.

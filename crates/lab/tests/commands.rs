@@ -39,6 +39,17 @@ fn a_lab_goes_up_is_shown_is_entered_and_goes_down() {
 }
 
 #[test]
+fn a_lab_whose_agents_do_not_answer_does_not_come_up_and_says_why() {
+    require!(Root);
+    let name = Options::unique("mute", PROGRAM).name;
+    // This program has no agent; it says how it is used instead.
+    let error = run(&["up", "--name", &name, "--hosts", "1"]).unwrap_err().to_string();
+    assert!(error.contains("the agent of h1") && error.contains("usage: hopsack-lab-probe"), "{error}");
+    assert!(matches!(Lab::open(&name), Err(LabError::NotUp(_))));
+    assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
+}
+
+#[test]
 fn wrong_arguments_change_nothing_and_say_what_is_right() {
     let routed =
         run(&["up", "--name", "cli-wrong", "--hosts", "2", "--routed", "h3"]).unwrap_err().to_string();
