@@ -10,7 +10,7 @@ use hopsack_plan::view::{Attachment, Endpoint};
 use hopsack_types::fact::FactKey;
 use hopsack_types::intent::Intent;
 use hopsack_types::{
-    EndpointId, Family, Generation, HostName, IfName, Mac, Network, NetworkId, NetworkName, numbers,
+    Cidr, EndpointId, Family, Generation, HostName, IfName, Mac, Network, NetworkId, NetworkName, numbers,
 };
 use std::fs;
 use std::net::IpAddr;
@@ -112,12 +112,17 @@ async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, Agen
         member.planner.set_endpoints(endpoints.all().clone())
     };
     member.facts.set(FactKey::Endpoint(id), Some(fact));
-    applied(member, generation, &answer.link).await?;
+    applied(member, generation, &answer.link, &answer.addresses).await?;
     Ok(answer)
 }
 
-/// Waits until the kernel holds a generation, and looks whether it refused a link.
-async fn applied(member: &Member, generation: Generation, link: &IfName) -> Result<(), AgentError> {
+/// Waits until the kernel holds a generation, and looks whether it refused something of an endpoint.
+async fn applied(
+    member: &Member,
+    generation: Generation,
+    link: &IfName,
+    addresses: &[IpAddr],
+) -> Result<(), AgentError> {
     let mut kernel = member.kernel.clone();
     let reached = kernel.wait_for(|status| status.applied >= generation);
     let status = match timeout(KERNEL_DEADLINE, reached).await {
@@ -128,10 +133,20 @@ async fn applied(member: &Member, generation: Generation, link: &IfName) -> Resu
             return Err(error(ErrorCode::Host, message));
         }
     };
-    match status.failures.iter().find(|failure| failure.contains(link.as_str())) {
+    match status.failures.iter().find(|failure| concerns(failure, link, addresses)) {
         Some(failure) => Err(error(ErrorCode::Host, failure.clone())),
         None => Ok(()),
     }
+}
+
+/// Whether a failure, `object: reason`, is of an endpoint's link, or of a route or a neighbour of its addresses.
+fn concerns(failure: &str, link: &IfName, addresses: &[IpAddr]) -> bool {
+    let object = failure.split_once(": ").map_or(failure, |(object, _)| object);
+    let is_named = |address: &IpAddr| {
+        let names = [address.to_string(), Cidr::host(*address).to_string()];
+        object.split_whitespace().any(|word| names.iter().any(|name| name == word))
+    };
+    object.contains(link.as_str()) || addresses.iter().any(is_named)
 }
 
 /// Removes an endpoint; its addresses stay with their holder.
@@ -143,7 +158,7 @@ pub async fn remove(member: &Member, id: EndpointId) -> Result<Option<Endpoint>,
     };
     member.facts.set(FactKey::Endpoint(id), None);
     let (link, _) = links(id)?;
-    applied(member, generation, &link).await?;
+    applied(member, generation, &link, &removed.addresses).await?;
     Ok(Some(removed))
 }
 
@@ -312,4 +327,30 @@ fn by_name(member: &Member, name: &NetworkName) -> Result<Network, AgentError> {
     let intent = member.intent.borrow().intent.clone();
     let found = intent.networks.values().find(|network| network.name == *name).cloned();
     found.ok_or_else(|| not_found(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_concerns_the_endpoint_whose_link_route_or_neighbour_it_names() {
+        let link: IfName = "hopc0123456789".parse().unwrap();
+        let addresses = ["10.32.4.9".parse().unwrap(), "fd00::9".parse().unwrap()];
+        for (failure, expected) in [
+            ("hopc0123456789: no", true),
+            ("net/ipv4/conf/hopc0123456789/proxy_arp: no", true),
+            ("10.32.4.9/32: no", true),
+            ("10.32.4.9/32 table 4677: no", true),
+            ("10.32.4.9: no", true),
+            ("fd00::9/128: no", true),
+            ("10.32.4.99/32: no", false),
+            ("10.32.4.8/29: no", false),
+            ("fd00::99/128: no", false),
+            ("hopcffffffffff: no", false),
+            ("10.32.4.8/29: 10.32.4.9/32 is there", false),
+        ] {
+            assert_eq!(concerns(failure, &link, &addresses), expected, "{failure}");
+        }
+    }
 }

@@ -168,16 +168,19 @@ impl Reconciler {
                     .iter()
                     .map(|failure| format!("{}: {}", failure.object, failure.reason))
                     .collect();
-                (applied, failures)
+                (Some(applied), failures)
             }
-            Some(Err(error)) => (Applied::default(), vec![format!("the kernel cannot be read: {error}")]),
-            None => (Applied::default(), vec!["a kernel call panicked: see the log".to_owned()]),
+            Some(Err(error)) => (None, vec![format!("the kernel cannot be read: {error}")]),
+            None => (None, vec!["a kernel call panicked: see the log".to_owned()]),
         };
         let failed = !failures.is_empty();
         self.status.send_if_modified(|status| {
             let before = status.clone();
             // The same generation again and yet something to do: somebody else changed it.
-            if status.applied == wanted.generation && status.failures.is_empty() {
+            if let Some(applied) = &applied
+                && status.applied == wanted.generation
+                && status.failures.is_empty()
+            {
                 for (table, count) in &applied.changes {
                     *status.repaired.entry(table.to_string()).or_default() += count;
                     tracing::info!(%table, count, "repaired what somebody else changed");
@@ -189,7 +192,10 @@ impl Reconciler {
                 }
             }
             status.failures = failures;
-            status.applied = wanted.generation;
+            // Callers wait for this: what was not even tried must not look done.
+            if applied.is_some() {
+                status.applied = wanted.generation;
+            }
             status.wanted = wanted.generation;
             *status != before
         });
