@@ -271,12 +271,16 @@ async fn take_addresses(
     Ok(())
 }
 
-/// Takes back what a failed attachment has left.
+/// Takes back what a failed attachment has left. Its addresses only when it is gone from the kernel: else a container
+/// might still have them.
 async fn undo(member: &Member, endpoint: &Endpoint) {
-    if let Err(error) = remove(member, endpoint.id).await {
-        tracing::warn!(endpoint = %endpoint.id, error = %error.chain(), "a failed endpoint was not removed wholly");
+    match remove(member, endpoint.id).await {
+        Ok(_) => give_back(member, endpoint).await,
+        Err(error) => tracing::warn!(
+            endpoint = %endpoint.id, error = %error.chain(),
+            "a failed endpoint was not removed wholly and keeps its addresses for now"
+        ),
     }
-    give_back(member, endpoint).await;
 }
 
 async fn give_back(member: &Member, endpoint: &Endpoint) {

@@ -76,8 +76,16 @@ async fn round(member: &Member, strays: &mut Strays) -> Result<(), AgentError> {
     renew_certificate(member).await
 }
 
-/// Gives back what was taken for a container that never came to be: its front door died in between.
+/// Gives back what was taken for a container that never came to be: its front door died in between. Not while the
+/// kernel refuses something: an endpoint may be gone from the list and yet be there.
 async fn release_strays(member: &Member, strays: &mut Strays) -> Result<(), AgentError> {
+    let kernel_is_as_wanted = {
+        let kernel = member.kernel.borrow();
+        kernel.failures.is_empty() && kernel.applied == member.planner.generation()
+    };
+    if !kernel_is_as_wanted {
+        return Ok(());
+    }
     let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().clone();
     let has_endpoint = |network: NetworkId, address: IpAddr| {
         endpoints
