@@ -2,6 +2,7 @@
 //!
 //! Making one ends when its interface and its policy are in the kernel. What must not live here: kernel calls.
 
+use crate::endpoints::Endpoints;
 use crate::error::AgentError;
 use crate::member::{Member, endpoint_fact, holder_of};
 use crate::networks::not_found;
@@ -15,7 +16,7 @@ use hopsack_types::{
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -108,6 +109,9 @@ async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, Agen
             let message = format!("the address is in use by {} on this host: choose another", other.name);
             return Err(error(ErrorCode::Conflict, message));
         }
+        if let Some(taken) = taken(&endpoints, &endpoint) {
+            return Err(taken);
+        }
         endpoints.put(endpoint)?;
         member.planner.set_endpoints(endpoints.all().clone())
     };
@@ -179,16 +183,6 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         );
         return Err(error(ErrorCode::Invalid, message));
     }
-    let taken =
-        is_attached(member, |path, interface| *path == request.namespace && *interface == request.interface);
-    if taken {
-        let message = format!(
-            "{} in {} is attached already: detach it first, or choose another interface name",
-            request.interface,
-            request.namespace.display()
-        );
-        return Err(error(ErrorCode::Conflict, message));
-    }
     let id = EndpointId::from_bytes(member.parts.entropy.bytes());
     let mut endpoint = Endpoint {
         id,
@@ -199,6 +193,11 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         name: request.name,
         labels: request.labels,
     };
+    // Looked at again when the endpoint is put: several may be on their way to one interface.
+    let taken = taken(&member.endpoints.lock().unwrap_or_else(PoisonError::into_inner), &endpoint);
+    if let Some(taken) = taken {
+        return Err(taken);
+    }
     let made = match take_addresses(member, &network, &mut endpoint, &request.addresses).await {
         Ok(()) => put(member, endpoint.clone()).await,
         Err(error) => Err(error),
@@ -318,13 +317,17 @@ pub async fn detach(member: &Member, request: DetachRequest) -> Result<(), Agent
     Ok(())
 }
 
-fn is_attached(member: &Member, is_it: impl Fn(&PathBuf, &IfName) -> bool) -> bool {
-    let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = endpoints.all().values().find(|endpoint| match &endpoint.attachment {
-        Attachment::Namespace { path, interface } => is_it(path, interface),
-        Attachment::Docker => false,
-    });
-    found.is_some()
+/// Why an endpoint cannot be where it should: another one is that interface of that namespace.
+fn taken(endpoints: &Endpoints, endpoint: &Endpoint) -> Option<AgentError> {
+    let Attachment::Namespace { path, interface } = &endpoint.attachment else { return None };
+    let is_there = |other: &Endpoint| other.id != endpoint.id && other.attachment == endpoint.attachment;
+    endpoints.all().values().any(is_there).then(|| {
+        let message = format!(
+            "{interface} in {} is attached already: detach it first, or choose another interface name",
+            path.display()
+        );
+        error(ErrorCode::Conflict, message)
+    })
 }
 
 fn by_name(member: &Member, name: &NetworkName) -> Result<Network, AgentError> {
