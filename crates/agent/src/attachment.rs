@@ -13,6 +13,7 @@ use hopsack_types::intent::Intent;
 use hopsack_types::{
     Cidr, EndpointId, Family, Generation, HostName, IfName, Mac, Network, NetworkId, NetworkName, numbers,
 };
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -176,6 +177,13 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         );
         return Err(error(ErrorCode::NotFound, message));
     }
+    if !is_namespace(&request.namespace) {
+        let message = format!(
+            "{} is a file but no network namespace: make one with `ip netns add`, or give its path",
+            request.namespace.display()
+        );
+        return Err(error(ErrorCode::Invalid, message));
+    }
     if is_own(&request.namespace) {
         let message = format!(
             "{} is this host's own network, which reaches every container already: give a container's",
@@ -206,6 +214,11 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         undo(member, &endpoint).await;
     }
     made
+}
+
+/// Whether a path leads to a file of nsfs, as all namespaces are (namespaces(7)).
+fn is_namespace(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
 }
 
 /// Whether a path is that of the namespace that this agent is in: the same file of nsfs (namespaces(7)).
@@ -259,6 +272,15 @@ async fn take_addresses(
         let message =
             format!("{outside} is not in network {}: its subnet is {}", network.name, subnets.join(", "));
         return Err(error(ErrorCode::Invalid, message));
+    }
+    for family in Family::BOTH {
+        let of_family: Vec<String> =
+            given.iter().filter(|address| Family::of(**address) == family).map(ToString::to_string).collect();
+        if of_family.len() > 1 {
+            let message =
+                format!("{} are several {family} addresses: give one per family", of_family.join(", "));
+            return Err(error(ErrorCode::Invalid, message));
+        }
     }
     for subnet in &network.subnets {
         let family = subnet.family();
