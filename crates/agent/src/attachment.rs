@@ -29,22 +29,30 @@ fn error(code: ErrorCode, message: String) -> AgentError {
     ApiError::new(code, message).into()
 }
 
-fn network_of(intent: &Intent, endpoint: &Endpoint) -> Option<Network> {
-    intent.networks.get(&endpoint.network).cloned()
+/// The name of a network; of one that is gone, what is left to call it by.
+pub fn name_of(intent: &Intent, network: NetworkId) -> Result<NetworkName, AgentError> {
+    match intent.networks.get(&network) {
+        Some(known) => Ok(known.name.clone()),
+        None => NetworkName::new(network.short()).map_err(|bad| error(ErrorCode::Host, bad.to_string())),
+    }
 }
 
 /// An endpoint as callers see it.
 pub fn status(member: &Member, endpoint: &Endpoint) -> Result<EndpointStatus, AgentError> {
     let intent = member.intent.borrow().intent.clone();
-    let network = network_of(&intent, endpoint).ok_or_else(|| not_found(&endpoint.network.to_string()))?;
+    let network_name = name_of(&intent, endpoint.network)?;
+    let next_hop = |address: &IpAddr| match Family::of(*address) {
+        Family::V4 => IpAddr::from(numbers::next_hop_v4(endpoint.network)),
+        Family::V6 => numbers::next_hop_v6(endpoint.network).into(),
+    };
     let (link, peer) = links(endpoint.id)?;
     Ok(EndpointStatus {
         id: endpoint.id,
-        network: network.id,
-        network_name: network.name.clone(),
+        network: endpoint.network,
+        network_name,
         addresses: endpoint.addresses.clone(),
         mac: endpoint.mac,
-        next_hops: endpoint.addresses.iter().map(|address| network.next_hop(Family::of(*address))).collect(),
+        next_hops: endpoint.addresses.iter().map(next_hop).collect(),
         link,
         peer,
         mtu: member.planner.underlay().mtu,
@@ -59,7 +67,7 @@ fn links(id: EndpointId) -> Result<(IfName, IfName), AgentError> {
     Ok((name(numbers::ENDPOINT_PREFIX)?, name(numbers::PEER_PREFIX)?))
 }
 
-/// All endpoints of this host whose network is known.
+/// All endpoints of this host.
 pub fn all(member: &Member) -> Vec<EndpointStatus> {
     let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().clone();
     endpoints.values().filter_map(|endpoint| status(member, endpoint).ok()).collect()
@@ -95,6 +103,9 @@ const fn mac_of(id: EndpointId) -> Mac {
 
 async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, AgentError> {
     let answer = status(member, &endpoint)?;
+    if !member.intent.borrow().intent.networks.contains_key(&endpoint.network) {
+        return Err(not_found(&endpoint.network.to_string()));
+    }
     if endpoint.addresses.is_empty() {
         return Err(error(ErrorCode::Invalid, "an endpoint needs an address".to_owned()));
     }
@@ -314,7 +325,7 @@ async fn give_back(member: &Member, endpoint: &Endpoint) {
 
 /// Detaches a bare namespace.
 pub async fn detach(member: &Member, request: DetachRequest) -> Result<(), AgentError> {
-    let network = by_name(member, &request.network)?;
+    let intent = member.intent.borrow().intent.clone();
     let attached = member
         .endpoints
         .lock()
@@ -322,11 +333,12 @@ pub async fn detach(member: &Member, request: DetachRequest) -> Result<(), Agent
         .all()
         .values()
         .find(|endpoint| {
-            endpoint.network == network.id
+            name_of(&intent, endpoint.network).is_ok_and(|name| name == request.network)
                 && matches!(&endpoint.attachment, Attachment::Namespace { path, .. } if *path == request.namespace)
         })
         .cloned();
     let Some(endpoint) = attached else {
+        by_name(member, &request.network)?;
         let message = format!(
             "{} is not attached to network {}: `hopsack endpoint ls` lists what is",
             request.namespace.display(),

@@ -6,6 +6,7 @@ use crate::member::Member;
 use crate::underlay::rule;
 use hopsack_api::{ClusterStatus, HostStatus, PathStatus, StoreStatus, UnderlayStatus};
 use hopsack_path::Reason;
+use hopsack_plan::view::Attachment;
 use hopsack_types::Host;
 use hopsack_types::numbers::VXLAN_PORT;
 use std::sync::PoisonError;
@@ -100,6 +101,7 @@ fn faults(member: &Member, status: &ClusterStatus) -> Vec<String> {
                 .to_owned(),
         );
     }
+    faults.extend(left_over(member));
     for host in &status.hosts {
         if !host.alive {
             faults.push(format!(
@@ -118,4 +120,25 @@ fn faults(member: &Member, status: &ClusterStatus) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Endpoints of this host whose network is gone: they reach nobody any more.
+fn left_over(member: &Member) -> Vec<String> {
+    let intent = member.intent.borrow().intent.clone();
+    // A copy of intent that does not name this host has only begun to arrive.
+    if !intent.hosts.contains_key(&member.identity.host) {
+        return Vec::new();
+    }
+    let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+    let left = endpoints.all().values().filter(|endpoint| !intent.networks.contains_key(&endpoint.network));
+    left.map(|endpoint| {
+        let end = match &endpoint.attachment {
+            Attachment::Namespace { path, .. } => {
+                format!("`hopsack detach {} --network {}`", path.display(), endpoint.network.short())
+            }
+            Attachment::Docker => "stop its container, or connect that to another network".to_owned(),
+        };
+        format!("the network of {} was removed and it reaches nobody: {end}", endpoint.name)
+    })
+    .collect()
 }
