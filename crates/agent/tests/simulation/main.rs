@@ -4,7 +4,7 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `chaos`, `refusals`, `removal`: the tests.
+//! - `clusters`, `chaos`, `refusals`, `removal`, `attachments`: the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 )]
 
 mod chaos;
+mod attachments;
 mod clusters;
 mod kernel;
 mod machine;
