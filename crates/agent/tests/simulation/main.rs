@@ -11,8 +11,8 @@
     reason = "clippy takes only functions marked #[test] for tests, not what they call"
 )]
 
-mod chaos;
 mod attachments;
+mod chaos;
 mod clusters;
 mod kernel;
 mod machine;
