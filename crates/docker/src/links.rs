@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 /// How long Docker's first calls wait for the engine's list to be read. An engine that is starting calls us and
 /// answers nothing itself, so they cannot wait until it does.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The map.
 #[derive(Debug, Default)]
@@ -50,8 +50,10 @@ impl Links {
     /// lists what it is removing.
     pub(crate) async fn ready(&self) {
         let mut asked = self.asked.subscribe();
-        // Ready or not, Docker is answered then.
-        let _late = timeout(PATIENCE, asked.wait_for(|asked| *asked)).await;
+        // Ready or not, Docker is answered then, and the calls after this one at once.
+        if timeout(PATIENCE, asked.wait_for(|asked| *asked)).await.is_err() {
+            self.asked();
+        }
     }
 }
 
