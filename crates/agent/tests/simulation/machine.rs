@@ -20,6 +20,7 @@ use hopsack_types::numbers::CONTROL_PORT;
 use hopsack_types::{Cidr, Family, HostId, IfName};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -41,19 +42,27 @@ pub struct Surrounding {
     pub seed: u64,
 }
 
-/// A wall clock that goes with virtual time.
-pub struct SimClock(Instant);
+/// A wall clock that goes with virtual time, and may be set forward.
+pub struct SimClock {
+    began: Instant,
+    ahead: AtomicU64,
+}
 
 impl SimClock {
     /// Begins on a day in 2027.
     pub fn new() -> Self {
-        Self(Instant::now())
+        Self { began: Instant::now(), ahead: AtomicU64::new(0) }
+    }
+
+    /// Sets the clock forward, without the time having passed.
+    pub fn set_forward(&self, seconds: u64) {
+        self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 }
 
 impl Clock for SimClock {
     fn unix_seconds(&self) -> u64 {
-        1_800_000_000 + self.0.elapsed().as_secs()
+        1_800_000_000 + self.began.elapsed().as_secs() + self.ahead.load(Ordering::Relaxed)
     }
 }
 
@@ -75,6 +84,8 @@ pub struct Machine {
     pub kernel: FakeKernel,
     /// Says that somebody else has changed the kernel.
     pub dirty: Arc<Notify>,
+    /// What its kernel can do.
+    pub features: Features,
     /// Prefixes that it has routes to besides its own segment.
     pub routes: Vec<Cidr>,
     on_link: Cidr,
@@ -102,6 +113,7 @@ impl Machine {
             underlay,
             kernel,
             dirty: Arc::new(Notify::new()),
+            features: Features { vxlan: true, ipv6: true },
             routes: vec![on_link],
             on_link,
             disk: disk(),
@@ -202,7 +214,7 @@ impl Machine {
             control_port: CONTROL_PORT,
             machine_name: Some(self.name.parse().unwrap()),
             kernel: KernelAccess::new(Box::new(kernel), Blocking::Inline),
-            features: Features { vxlan: true, ipv6: true },
+            features: self.features,
             dirty: self.dirty.clone(),
             moved: Arc::default(),
             blocking: Blocking::Inline,
