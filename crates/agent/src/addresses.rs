@@ -3,11 +3,13 @@
 //! An address is given only after its record is on disk. What must not live here: which address, which grant, who
 //! gives what back (the `ipam` crate decides).
 
+pub mod journal;
+
+use crate::addresses::journal::JournalFile;
 use crate::entropy::Entropy;
 use crate::error::AgentError;
-use crate::intentcopy::IntentAt;
-use crate::journalfile::JournalFile;
-use crate::removal::closing;
+use crate::intent::copy::IntentAt;
+use crate::intent::removal::closing;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_ipam::want::Verdict;
 use hopsack_ipam::{Book, Handle, IpamError, Record, grant, steward};

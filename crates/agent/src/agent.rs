@@ -1,16 +1,16 @@
 //! The agent as its front doors see it: outside a cluster it can only make or join one, inside it does the rest.
 
-use crate::attachment;
-use crate::changes::{Writes, change};
-use crate::entry;
+use crate::endpoints::attachment;
 use crate::error::AgentError;
-use crate::identity::Identity;
+use crate::intent::changes::{Writes, change};
+use crate::intent::networks;
 use crate::member::Member;
-use crate::networks;
 use crate::parts::Parts;
-use crate::peers::Peers;
 use crate::report;
-use crate::token::JoinToken;
+use crate::talk::peers::Peers;
+use crate::trust::entry;
+use crate::trust::identity::Identity;
+use crate::trust::token::JoinToken;
 use async_trait::async_trait;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode,

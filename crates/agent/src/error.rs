@@ -96,13 +96,13 @@ pub enum AgentError {
     },
     /// No address to be reached at.
     #[error("{0}")]
-    Underlay(#[from] crate::underlay::UnderlayError),
+    Underlay(#[from] crate::kernel::underlay::UnderlayError),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] hopsack_store::StoreError),
     /// Talk with another host failed.
     #[error("{0}")]
-    Transport(#[from] crate::transport::TransportError),
+    Transport(#[from] crate::talk::transport::TransportError),
     /// Intent could not be read or written.
     #[error("{0}")]
     Intent(#[from] hopsack_types::intent::IntentError),

@@ -2,13 +2,15 @@
 //!
 //! What must not live here: how records merge (the `gossip` crate), and what a fact means.
 
-use crate::authority::{HostKey, verify};
+pub mod membership;
+
 use crate::error::AgentError;
-use crate::intentcopy::IntentAt;
-use crate::membership::Members;
-use crate::peers::Peers;
+use crate::facts::membership::Members;
+use crate::intent::copy::IntentAt;
 use crate::statedir::StateDir;
-use crate::wire::{Answer, Question};
+use crate::talk::peers::Peers;
+use crate::talk::wire::{Answer, Question};
+use crate::trust::authority::{HostKey, verify};
 use hopsack_gossip::{Batch, Digest, Records, Signature, Signer, Source, StateHash, Verifier};
 use hopsack_store::watch;
 use hopsack_types::fact::{EndpointFact, Fact, FactKey, PathFact};
@@ -292,7 +294,7 @@ impl Facts {
         &self,
         host: &hopsack_types::Host,
         peers: &Peers,
-    ) -> Result<(), crate::transport::TransportError> {
+    ) -> Result<(), crate::talk::transport::TransportError> {
         let hash = self.with(|records| records.hash());
         if let Answer::FactsSame(true) = peers.ask(host, &Question::FactsHash(hash)).await? {
             return Ok(());

@@ -10,24 +10,25 @@
 //! What must not live here: what any of them does.
 
 use crate::addresses::Addresses;
-use crate::admission::Admission;
+use crate::addresses::journal::{JournalFile, Opened};
 use crate::endpoints::Endpoints;
 use crate::error::AgentError;
 use crate::facts::Facts;
-use crate::identity::Identity;
-use crate::intentcopy::{self, IntentAt, keep};
-use crate::journalfile::{JournalFile, Opened};
-use crate::keyring;
-use crate::membership::Members;
+use crate::facts::membership::Members;
+use crate::intent::copy::{self, IntentAt, keep};
+use crate::kernel::paths::Paths;
+use crate::kernel::planner::{Inputs, Planner};
+use crate::kernel::reconciler::Reconciler;
+use crate::kernel::underlay;
 use crate::parts::Parts;
-use crate::paths::Paths;
-use crate::peers::Peers;
-use crate::planner::{Inputs, Planner};
-use crate::reconciler::Reconciler;
-use crate::seal::Seal;
-use crate::server::Server;
-use crate::transport::{Credentials, Transport};
-use crate::{underlay, upkeep};
+use crate::talk::peers::Peers;
+use crate::talk::seal::Seal;
+use crate::talk::server::Server;
+use crate::talk::transport::{Credentials, Transport};
+use crate::trust::admission::Admission;
+use crate::trust::identity::Identity;
+use crate::trust::keyring;
+use crate::upkeep;
 use hopsack_api::KernelStatus;
 use hopsack_gossip::{Membership, Records};
 use hopsack_ipam::{Book, COOL_DOWN, Record};
@@ -104,7 +105,7 @@ impl Member {
             (Arc::new(replica.clone()), Some(replica))
         };
         let snapshot = store.list("");
-        let parsed = Arc::new(intentcopy::parse(&snapshot)?);
+        let parsed = Arc::new(copy::parse(&snapshot)?);
         intent_sender.send_replace(IntentAt { revision: snapshot.revision, intent: parsed.clone() });
 
         let endpoints = Endpoints::load(&parts.dir)?;
@@ -128,7 +129,7 @@ impl Member {
         facts.set(FactKey::Routes, Some(Fact::Routes(surroundings.routes)));
         facts.complete();
 
-        let damaged = |error: crate::seal::SealKeyError| AgentError::DamagedState {
+        let damaged = |error: crate::talk::seal::SealKeyError| AgentError::DamagedState {
             path: parts.dir.path("cluster.key"),
             reason: error.to_string(),
         };

@@ -2,11 +2,11 @@
 
 use crate::entropy::{Clock, Entropy};
 use crate::error::AgentError;
-use crate::paths::Prober;
-use crate::reconciler::{Blocking, KernelAccess};
+use crate::kernel::paths::Prober;
+use crate::kernel::reconciler::{Blocking, KernelAccess};
+use crate::kernel::underlay::Scout;
 use crate::statedir::StateDir;
-use crate::transport::Wire;
-use crate::underlay::Scout;
+use crate::talk::transport::Wire;
 use async_trait::async_trait;
 use hopsack_plan::Features;
 use hopsack_store::{Event, Replica, Store, Upstream};

@@ -2,8 +2,8 @@
 //!
 //! What must not live here: how it is printed.
 
+use crate::kernel::underlay::rule;
 use crate::member::Member;
-use crate::underlay::rule;
 use hopsack_api::{ClusterStatus, HostStatus, PathStatus, StoreStatus, UnderlayStatus};
 use hopsack_path::Reason;
 use hopsack_plan::view::Attachment;

@@ -3,14 +3,14 @@
 //!
 //! What must not live here: anything that a container waits for.
 
-use crate::changes::{Writes, change};
 use crate::error::AgentError;
-use crate::identity::Identity;
-use crate::keyring;
+use crate::intent::changes::{Writes, change};
+use crate::kernel::underlay;
 use crate::member::Member;
-use crate::peers::Peers;
-use crate::underlay;
-use crate::wire::{Answer, Question};
+use crate::talk::peers::Peers;
+use crate::talk::wire::{Answer, Question};
+use crate::trust::identity::Identity;
+use crate::trust::keyring;
 use hopsack_types::NetworkId;
 use hopsack_types::fact::{Fact, FactKey};
 use hopsack_types::intent::Key;
@@ -156,7 +156,7 @@ async fn keep_record(member: &Member) -> Result<(), AgentError> {
 }
 
 async fn renew_certificate(member: &Member) -> Result<(), AgentError> {
-    let due = crate::authority::renew_at(&member.credentials.certificate());
+    let due = crate::trust::authority::renew_at(&member.credentials.certificate());
     if due.is_some_and(|due| member.parts.clock.unix_seconds() < due) {
         return Ok(());
     }

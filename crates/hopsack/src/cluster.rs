@@ -5,7 +5,7 @@ use crate::error::CommandError;
 use crate::output::{Format, Output, list};
 use crate::parse::shortest;
 use crate::table::Table;
-use hopsack_agent::token;
+use hopsack_agent::trust::token;
 use hopsack_api::client::Client;
 use hopsack_api::{HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, TokenAnswer, TokenRequest};
 use std::fs;

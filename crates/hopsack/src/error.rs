@@ -1,7 +1,7 @@
 //! Why a command failed, and with which exit status.
 
 use hopsack_agent::error::AgentError;
-use hopsack_agent::token::TokenError;
+use hopsack_agent::trust::token::TokenError;
 use hopsack_api::client::ClientError;
 use hopsack_lab::LabError;
 use std::io;

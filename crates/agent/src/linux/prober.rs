@@ -1,7 +1,7 @@
 //! ICMP echo over raw sockets, one for each family and kind of path. The socket's mark makes the kernel look for a way
 //! in that kind's table already when it checks the packet's size; the firewall marks the answers alike.
 
-use crate::paths::{Echo, EchoReply, Prober};
+use crate::kernel::paths::{Echo, EchoReply, Prober};
 use async_trait::async_trait;
 use hopsack_types::{Family, numbers};
 use rustix::net::sockopt::{

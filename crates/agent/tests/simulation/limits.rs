@@ -1,7 +1,7 @@
 //! What runs out or is missing: certificates that grow old, a kernel without VXLAN.
 
 use crate::world::{H1, H2, H3, World, play};
-use hopsack_agent::authority::HOST_LIFETIME;
+use hopsack_agent::trust::authority::HOST_LIFETIME;
 use hopsack_api::Api;
 use hopsack_types::PathKind;
 

@@ -1,7 +1,7 @@
 //! The fake network: who reaches whom, how long it takes, what gets lost. Decided by the seed and by cuts.
 
 use bytes::Bytes;
-use hopsack_agent::transport::{Connection, Credentials};
+use hopsack_agent::talk::transport::{Connection, Credentials};
 use hopsack_store::watch;
 use hopsack_types::Cidr;
 use rand::rngs::StdRng;

@@ -3,7 +3,7 @@
 
 use crate::network::{Mailbox, Network};
 use async_trait::async_trait;
-use hopsack_agent::paths::{Echo, EchoReply, Prober};
+use hopsack_agent::kernel::paths::{Echo, EchoReply, Prober};
 use hopsack_kernel::FakeKernel;
 use hopsack_plan::HostState;
 use hopsack_plan::state::RouteKey;

@@ -3,8 +3,8 @@
 use crate::network::{Mailbox, Network, Port};
 use async_trait::async_trait;
 use bytes::Bytes;
-use hopsack_agent::authority::certificate_hash;
-use hopsack_agent::transport::{Connection, Credentials, Transport, TransportError, Wire};
+use hopsack_agent::talk::transport::{Connection, Credentials, Transport, TransportError, Wire};
+use hopsack_agent::trust::authority::certificate_hash;
 use hopsack_types::HostId;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

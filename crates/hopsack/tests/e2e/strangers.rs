@@ -1,10 +1,10 @@
 //! Who does not belong to the cluster gets nothing from it, and cannot disturb it.
 
 use crate::scene::{SETTLED, Scene};
-use hopsack_agent::tls::TlsWire;
-use hopsack_agent::token::JoinToken;
-use hopsack_agent::transport::{TransportError, Wire};
-use hopsack_agent::wire::{Answer, Question};
+use hopsack_agent::talk::tls::TlsWire;
+use hopsack_agent::talk::transport::{TransportError, Wire};
+use hopsack_agent::talk::wire::{Answer, Question};
+use hopsack_agent::trust::token::JoinToken;
 use hopsack_api::ErrorCode;
 use hopsack_lab::{AGENT, Host, HostKind, Inside, Topology, require, wait};
 use hopsack_types::Revision;

@@ -4,11 +4,11 @@
 //! `status` tells.
 
 use crate::entropy::Entropy;
-use crate::intentcopy::IntentAt;
-use crate::peers::Peers;
-use crate::seal::Seal;
-use crate::transport::Transport;
-use crate::wire::{Answer, Question};
+use crate::intent::copy::IntentAt;
+use crate::talk::peers::Peers;
+use crate::talk::seal::Seal;
+use crate::talk::transport::Transport;
+use crate::talk::wire::{Answer, Question};
 use hopsack_gossip::{MemberEvent, MemberRecord, Membership};
 use hopsack_store::watch;
 use hopsack_types::HostId;

@@ -2,7 +2,7 @@
 //!
 //! A transport authenticates and encrypts; what is said is in `wire`.
 
-use crate::authority::HostKey;
+use crate::trust::authority::HostKey;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hopsack_types::{ClusterId, HostId};

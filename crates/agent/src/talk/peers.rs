@@ -1,8 +1,8 @@
 //! This host's talk with the others: a kept connection to each for news, fresh ones for writes and for following.
 
-use crate::intentcopy::IntentAt;
-use crate::transport::{Connection, Transport, TransportError};
-use crate::wire::{Answer, Question};
+use crate::intent::copy::IntentAt;
+use crate::talk::transport::{Connection, Transport, TransportError};
+use crate::talk::wire::{Answer, Question};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use hopsack_store::watch;

@@ -3,10 +3,10 @@
 //! What must not live here: how a network ends (`removal`), and becomes links and routes (the `plan` crate).
 
 use crate::addresses::refused;
-use crate::changes::{Writes, change};
 use crate::error::AgentError;
+use crate::intent::changes::{Writes, change};
+pub use crate::intent::removal::remove;
 use crate::member::Member;
-pub use crate::removal::remove;
 use hopsack_api::{ApiError, ErrorCode, NameRequest, NetworkRequest, SubnetRequest};
 use hopsack_ipam::subnet::{Obstacle, check_subnet, next_subnet};
 use hopsack_types::intent::{Intent, Key};

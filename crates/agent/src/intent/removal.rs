@@ -5,8 +5,8 @@
 //! long as a host holds a grant, the network stays. What must not live here: what a host hands back (the `ipam` crate).
 
 use crate::addresses::names;
-use crate::changes::{Writes, change};
 use crate::error::AgentError;
+use crate::intent::changes::{Writes, change};
 use crate::member::Member;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_types::intent::{Intent, Key};

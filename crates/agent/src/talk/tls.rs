@@ -2,8 +2,8 @@
 //!
 //! What must not live here: what is said over it.
 
-use crate::authority::{SERVER_NAME, certificate_hash, identity_of};
-use crate::transport::{Connection, Credentials, Transport, TransportError, Wire};
+use crate::talk::transport::{Connection, Credentials, Transport, TransportError, Wire};
+use crate::trust::authority::{SERVER_NAME, certificate_hash, identity_of};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hopsack_types::{ClusterId, HostId};

@@ -3,7 +3,7 @@
 //! It runs when something else is wanted, when the kernel says that something changed, and at a deadline, because
 //! not every change is told. What must not live here: what should be (the planner).
 
-use crate::planner::Wanted;
+use crate::kernel::planner::Wanted;
 use hopsack_api::KernelStatus;
 use hopsack_kernel::{Applied, Kernel};
 use hopsack_plan::HostState;

@@ -1,10 +1,10 @@
 //! Keys and certificates on disk.
 
-use crate::authority::{Authority, HostKey, identity_of};
 use crate::error::AgentError;
-use crate::identity::Identity;
 use crate::statedir::StateDir;
-use crate::transport::Credentials;
+use crate::talk::transport::Credentials;
+use crate::trust::authority::{Authority, HostKey, identity_of};
+use crate::trust::identity::Identity;
 use hopsack_types::{ClusterId, HostId};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;

@@ -3,7 +3,7 @@
 //! What must not live here: the decisions. They come as closures that see intent as it would be replaced.
 
 use crate::error::AgentError;
-use crate::intentcopy::parse;
+use crate::intent::copy::parse;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_store::{Store, Txn, TxnOutcome};
 use hopsack_types::Revision;

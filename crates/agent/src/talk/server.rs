@@ -2,12 +2,12 @@
 //!
 //! What must not live here: what an answer means; each question goes to whom it concerns.
 
-use crate::admission::Admission;
 use crate::facts::Facts;
-use crate::membership::Members;
-use crate::peers::Peers;
-use crate::transport::{Connection, Transport, TransportError};
-use crate::wire::{Answer, Question};
+use crate::facts::membership::Members;
+use crate::talk::peers::Peers;
+use crate::talk::transport::{Connection, Transport, TransportError};
+use crate::talk::wire::{Answer, Question};
+use crate::trust::admission::Admission;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_gossip::Source;
 use hopsack_store::{Refusal, Store, serve};

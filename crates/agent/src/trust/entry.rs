@@ -2,17 +2,17 @@
 //! cluster wholly or not at all; a join that was cut off can be repeated.
 
 use crate::addresses::refused;
-use crate::admission::host_addresses;
-use crate::authority::{Authority, certificate_hash};
-use crate::changes::{Writes, change};
 use crate::error::AgentError;
-use crate::identity::{FORMAT, Identity};
-use crate::keyring;
+use crate::intent::changes::{Writes, change};
+use crate::kernel::underlay;
 use crate::parts::Parts;
-use crate::token::JoinToken;
-use crate::transport::TransportError;
-use crate::underlay;
-use crate::wire::{Answer, JoinQuestion, Question};
+use crate::talk::transport::TransportError;
+use crate::talk::wire::{Answer, JoinQuestion, Question};
+use crate::trust::admission::host_addresses;
+use crate::trust::authority::{Authority, certificate_hash};
+use crate::trust::identity::{FORMAT, Identity};
+use crate::trust::keyring;
+use crate::trust::token::JoinToken;
 use hopsack_api::{ApiError, ErrorCode, InitRequest, JoinRequest};
 use hopsack_ipam::subnet::{Obstacle, check_pool, default_pool_v4, default_pool_v6};
 
@@ -149,7 +149,7 @@ fn pools(parts: &Parts, given: Vec<Cidr>, obstacles: &[Obstacle]) -> Result<Vec<
 pub async fn join(parts: &Parts, request: JoinRequest) -> Result<(Identity, IpAddr), AgentError> {
     let invalid = |error: String| -> AgentError { ApiError::new(ErrorCode::Invalid, error).into() };
     let token: JoinToken =
-        request.token.parse().map_err(|error: crate::token::TokenError| invalid(error.to_string()))?;
+        request.token.parse().map_err(|error: crate::trust::token::TokenError| invalid(error.to_string()))?;
     let name = host_name(parts, request.name)?;
     let surroundings = parts.scout.look()?;
     let underlay = underlay::find(&surroundings, request.advertise)?;

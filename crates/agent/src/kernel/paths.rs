@@ -3,8 +3,8 @@
 //! What must not live here: how paths are chosen (the `path` crate), the sockets (a [`Prober`] brings them).
 
 use crate::facts::Facts;
-use crate::intentcopy::IntentAt;
-use crate::planner::Planner;
+use crate::intent::copy::IntentAt;
+use crate::kernel::planner::Planner;
 use crate::statedir::StateDir;
 use async_trait::async_trait;
 use hopsack_path::{PathStatus, PathTable, Probe, Reach};

@@ -2,13 +2,13 @@
 //! Runs on voters, which hold the authority.
 
 use crate::addresses::refused;
-use crate::authority::Authority;
-use crate::changes::{Writes, change};
 use crate::entropy::{Clock, Entropy};
 use crate::error::AgentError;
-use crate::token::{self, TokenRefusal};
-use crate::transport::Credentials;
-use crate::wire::{JoinAnswer, JoinQuestion};
+use crate::intent::changes::{Writes, change};
+use crate::talk::transport::Credentials;
+use crate::talk::wire::{JoinAnswer, JoinQuestion};
+use crate::trust::authority::Authority;
+use crate::trust::token::{self, TokenRefusal};
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_ipam::subnet::{Obstacle, check_join, next_host_address};
 use hopsack_store::{Event, Store};

@@ -4,8 +4,8 @@
 
 use crate::endpoints::Endpoints;
 use crate::error::AgentError;
+use crate::intent::networks::not_found;
 use crate::member::{Member, endpoint_fact, holder_of};
-use crate::networks::not_found;
 use hopsack_api::{ApiError, AttachRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode};
 use hopsack_plan::view::{Attachment, Endpoint};
 use hopsack_types::fact::FactKey;

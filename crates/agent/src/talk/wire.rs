@@ -3,7 +3,7 @@
 //! A connection carries one question after another, each with one answer; `Follow` is answered by `Done` and a stream of
 //! events until the connection ends. What must not live here: sockets, and what an answer means.
 
-use crate::transport::{Connection, TransportError};
+use crate::talk::transport::{Connection, TransportError};
 use hopsack_api::ApiError;
 use hopsack_gossip::{Batch, Digest, MemberRecord, StateHash};
 use hopsack_store::{Event, Refusal, Txn, TxnOutcome};
