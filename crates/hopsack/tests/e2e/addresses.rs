@@ -210,11 +210,18 @@ fn a_certain_address_is_had_from_anywhere_in_the_subnet() {
     scene.end();
 }
 
-/// A neighbouring address that is in the same block.
+/// A neighbouring address that is in the same block, and neither the first nor the last of a subnet.
 fn beside(address: IpAddr) -> IpAddr {
+    let inner = |last: u8| !matches!(last, 0 | u8::MAX);
     match address {
-        IpAddr::V4(address) => std::net::Ipv4Addr::from_bits(address.to_bits() ^ 1).into(),
-        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() ^ 1).into(),
+        IpAddr::V4(address) => {
+            let near = [1, 2].map(|bit| std::net::Ipv4Addr::from_bits(address.to_bits() ^ bit));
+            near.into_iter().find(|near| inner(near.octets()[3])).unwrap().into()
+        }
+        IpAddr::V6(address) => {
+            let near = [1, 2].map(|bit| std::net::Ipv6Addr::from_bits(address.to_bits() ^ bit));
+            near.into_iter().find(|near| inner(near.octets()[15])).unwrap().into()
+        }
     }
 }
 
