@@ -134,10 +134,12 @@ impl Addresses {
         wanted: Wanted,
         handle: &Handle,
     ) -> Result<Result<IpAddr, IpamError>, AgentError> {
+        self.journal.retry().await?;
         let now = self.now();
-        let (found, ticket) = {
+        let (found, held_before, ticket) = {
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
             let allocator = book.network_mut(network);
+            let held: Vec<IpAddr> = allocator.held_by(handle).collect();
             let outcome = match wanted {
                 Wanted::Any(family) => allocator.allocate_once(now, family, handle),
                 Wanted::Address(address) => allocator.allocate_address(address, handle).map(|()| address),
@@ -147,17 +149,26 @@ impl Addresses {
                 Err(error) => return Ok(Err(error)),
             };
             let record = Record::Allocate { network, address: found, handle: handle.clone() };
-            (found, self.journal.put(&[record])?)
+            (found, held.contains(&found), self.journal.put(&[record])?)
         };
-        if let Err(error) = self.journal.sync(ticket).await {
-            // The record stays in line for the disk, so its end has to stand behind it.
-            self.with_book(|book| {
-                book.network_mut(network).release(self.now(), found, handle);
-                self.journal.put(&[Record::Release { network, address: found, handle: handle.clone() }])
-            })?;
-            return Err(error);
-        }
-        Ok(Ok(found))
+        let synced = self.journal.sync(ticket).await;
+        self.with_book(|book| {
+            let allocator = book.network_mut(network);
+            match synced {
+                // Another call for the same holder was the first, and has taken it back.
+                Ok(()) if allocator.holder(found) != Some(handle) => Err(given_back(found)),
+                Ok(()) => Ok(Ok(found)),
+                // Whoever asks again has it since an earlier call, and keeps it.
+                Err(error) if held_before => Err(error),
+                Err(error) => {
+                    // The record stays in line for the disk, so its end has to stand behind it.
+                    allocator.release(self.now(), found, handle);
+                    let record = Record::Release { network, address: found, handle: handle.clone() };
+                    self.journal.put(&[record])?;
+                    Err(error)
+                }
+            }
+        })
     }
 
     /// What to tell a caller whose request cannot be met here: nothing yet, while others may still give something.
@@ -218,6 +229,7 @@ impl Addresses {
 
     /// Gives an address back, durably. False when nobody here holds it.
     pub async fn release(&self, network: NetworkId, address: IpAddr) -> Result<bool, AgentError> {
+        self.journal.retry().await?;
         let now = self.now();
         let ticket = {
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
@@ -315,6 +327,7 @@ impl Addresses {
 
     /// Does what is due in one network. Returns whether there may be more.
     async fn tend(&self, id: NetworkId) -> Result<bool, AgentError> {
+        self.journal.retry().await?;
         let Some((network, ledger, written)) = self.adopt(id) else { return Ok(false) };
         let waiting =
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default();
@@ -428,6 +441,11 @@ pub fn names(intent: &Intent) -> grant::Names {
     intent.hosts.values().map(|host| (host.id, host.name.clone())).collect()
 }
 
+fn given_back(address: IpAddr) -> AgentError {
+    let message = format!("{address} was given back while it was taken once more: try again");
+    ApiError::new(ErrorCode::Unavailable, message).into()
+}
+
 /// An error of the core as callers see it.
 pub fn refused(error: &IpamError) -> AgentError {
     let code = match error {
@@ -444,3 +462,6 @@ pub fn refused(error: &IpamError) -> AgentError {
     };
     ApiError::new(code, error.to_string()).into()
 }
+
+#[cfg(test)]
+mod tests;

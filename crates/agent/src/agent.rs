@@ -32,6 +32,8 @@ pub struct Agent {
     entering: tokio::sync::Mutex<()>,
     networks: watch::Sender<Arc<Networks>>,
     docker: RwLock<DockerReport>,
+    /// Set when the agent ends, and with it every call that is under way.
+    ended: watch::Sender<bool>,
 }
 
 /// What Docker's front door knows.
@@ -60,6 +62,7 @@ impl Agent {
             entering: tokio::sync::Mutex::new(()),
             networks: watch::Sender::new(Arc::default()),
             docker: RwLock::default(),
+            ended: watch::Sender::new(false),
         });
         if let Some(identity) = identity {
             agent.enter(identity, None).await?;
@@ -138,8 +141,17 @@ impl Agent {
 
     /// Stops in good order. The kernel stays as it is.
     pub async fn stop(&self) {
+        self.ended.send_replace(true);
         if let Some(member) = self.member() {
             member.stop().await;
+        }
+    }
+
+    /// Ends all tasks and calls at once, without a word to anybody.
+    pub fn abort(&self) {
+        self.ended.send_replace(true);
+        if let Some(member) = self.member() {
+            member.abort();
         }
     }
 }
@@ -165,33 +177,47 @@ async fn follow_networks(member: Arc<Member>, agent: std::sync::Weak<Agent>) {
     }
 }
 
-/// Does the work to its end, also when the caller goes away in between: what is half done helps nobody.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, AgentError>> + Send + 'static,
-) -> Result<T, ApiError> {
-    match tokio::spawn(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => {
-            tracing::error!(%error, "a request ended in a panic");
-            Err(ApiError::new(ErrorCode::Host, "the agent failed at this: see its log"))
-        }
-    }
-}
-
 /// The agent behind the [`Api`]: a handle that can start tasks in the agent's name.
 #[derive(Clone)]
 pub struct Service(pub Arc<Agent>);
+
+impl Service {
+    /// Does the work to its end, also when the caller goes away in between: what is half done helps nobody. Only the
+    /// agent's own end ends it before.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, AgentError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let mut ended = self.0.ended.subscribe();
+        let work = async move {
+            tokio::select! {
+                biased;
+                () = async { drop(ended.wait_for(|ended| *ended).await) } => {
+                    Err(ApiError::new(ErrorCode::Unavailable, "the agent is stopping: try again").into())
+                }
+                done = work => done,
+            }
+        };
+        match tokio::spawn(work).await {
+            Ok(result) => Ok(result?),
+            Err(error) => {
+                tracing::error!(%error, "a request ended in a panic");
+                Err(ApiError::new(ErrorCode::Host, "the agent failed at this: see its log"))
+            }
+        }
+    }
+}
 
 #[async_trait]
 impl Api for Service {
     async fn init(&self, request: InitRequest) -> Result<InitAnswer, ApiError> {
         let agent = self.0.clone();
-        to_the_end(async move { agent.init(request).await }).await
+        self.to_the_end(async move { agent.init(request).await }).await
     }
 
     async fn join(&self, request: JoinRequest) -> Result<JoinAnswer, ApiError> {
         let agent = self.0.clone();
-        to_the_end(async move { agent.join(request).await }).await
+        self.to_the_end(async move { agent.join(request).await }).await
     }
 
     async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError> {
@@ -236,17 +262,17 @@ impl Api for Service {
 
     async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError> {
         let member = self.0.inside()?;
-        to_the_end(async move { networks::create(&member, request).await }).await
+        self.to_the_end(async move { networks::create(&member, request).await }).await
     }
 
     async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError> {
         let member = self.0.inside()?;
-        to_the_end(async move { networks::name(&member, request).await }).await
+        self.to_the_end(async move { networks::name(&member, request).await }).await
     }
 
     async fn remove_network(&self, network: NetworkId) -> Result<(), ApiError> {
         let member = self.0.inside()?;
-        to_the_end(async move { networks::remove(&member, network).await }).await
+        self.to_the_end(async move { networks::remove(&member, network).await }).await
     }
 
     fn networks(&self) -> watch::Receiver<Arc<Networks>> {
@@ -256,24 +282,24 @@ impl Api for Service {
     async fn allocate(&self, request: AllocateRequest) -> Result<IpAddr, ApiError> {
         let member = self.0.inside()?;
         let AllocateRequest { network, family, address, holder } = request;
-        to_the_end(async move { attachment::allocate(&member, network, family, address, &holder).await })
+        self.to_the_end(async move { attachment::allocate(&member, network, family, address, &holder).await })
             .await
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<(), ApiError> {
         let member = self.0.inside()?;
         let ReleaseRequest { network, address } = request;
-        to_the_end(async move { member.addresses.release(network, address).await.map(drop) }).await
+        self.to_the_end(async move { member.addresses.release(network, address).await.map(drop) }).await
     }
 
     async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointStatus, ApiError> {
         let member = self.0.inside()?;
-        to_the_end(async move { attachment::create(&member, request).await }).await
+        self.to_the_end(async move { attachment::create(&member, request).await }).await
     }
 
     async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError> {
         let member = self.0.inside()?;
-        to_the_end(async move { attachment::remove(&member, endpoint).await.map(drop) }).await
+        self.to_the_end(async move { attachment::remove(&member, endpoint).await.map(drop) }).await
     }
 
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
@@ -282,11 +308,11 @@ impl Api for Service {
 
     async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError> {
         let member = self.0.inside()?;
-        to_the_end(async move { attachment::attach(&member, request).await }).await
+        self.to_the_end(async move { attachment::attach(&member, request).await }).await
     }
 
     async fn detach(&self, request: DetachRequest) -> Result<(), ApiError> {
         let member = self.0.inside()?;
-        to_the_end(async move { attachment::detach(&member, request).await }).await
+        self.to_the_end(async move { attachment::detach(&member, request).await }).await
     }
 }

@@ -26,6 +26,8 @@ struct Queue {
     bytes: Vec<u8>,
     /// How many appends were ever put here.
     taken: u64,
+    /// Whether the last write has failed.
+    stuck: bool,
 }
 
 struct Written {
@@ -101,6 +103,19 @@ impl JournalFile {
         Ok(queue.taken)
     }
 
+    /// Writes what an earlier write has failed at; nothing, where none has. To be called before new records are made, so
+    /// that a full disk lets the line grow only by what was being done when it became full.
+    pub async fn retry(&self) -> Result<(), AgentError> {
+        let stuck = {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.stuck.then_some(queue.taken)
+        };
+        match stuck {
+            Some(ticket) => self.sync(ticket).await,
+            None => Ok(()),
+        }
+    }
+
     /// Returns once the records that [`JournalFile::put`] answered `ticket` for are on disk. After an error they may
     /// still get there with a later sync, so whoever undoes what they tell of puts that in line too.
     pub async fn sync(&self, ticket: u64) -> Result<(), AgentError> {
@@ -127,12 +142,14 @@ fn append(mut slot: OwnedMutexGuard<Option<Written>>, queue: &Mutex<Queue>) -> i
     };
     let (mut bytes, upto) = {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.stuck = false;
         (std::mem::take(&mut queue.bytes), queue.taken)
     };
     if let Err(cause) = written.file.write_all(&bytes).and_then(|()| written.file.sync_data()) {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.append(&mut queue.bytes);
         queue.bytes = bytes;
+        queue.stuck = true;
         let length = written.length;
         let undone = written.file.set_len(length).and_then(|()| written.file.seek(SeekFrom::Start(length)));
         if undone.is_ok() {
@@ -159,12 +176,42 @@ fn unusable(path: &std::path::Path, source: hopsack_ipam::IpamError) -> AgentErr
 }
 
 #[cfg(test)]
+impl JournalFile {
+    /// Lets the disk be full; what it answers makes room again.
+    pub async fn fill_disk(&self) -> Room {
+        use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        let full = memfd_create(c"journal", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        fcntl(&full, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+        self.put_file(Room(full.into(), 0)).await
+    }
+
+    /// Lets the disk have room again.
+    pub async fn make_room(&self, room: Room) {
+        drop(self.put_file(room).await);
+    }
+
+    async fn put_file(&self, Room(file, length): Room) -> Room {
+        let mut slot = self.written.lock().await;
+        let written = slot.as_mut().unwrap();
+        Room(std::mem::replace(&mut written.file, file), std::mem::replace(&mut written.length, length))
+    }
+
+    /// Bytes in line.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().unwrap().bytes.len()
+    }
+}
+
+/// The journal's file and its length, while the disk is full.
+#[cfg(test)]
+pub struct Room(File, u64);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use futures::FutureExt;
     use hopsack_types::Incarnation;
-    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-    use nix::sys::memfd::{MFdFlags, memfd_create};
 
     fn boot(count: u64) -> Record {
         Record::Boot { incarnation: Incarnation(count) }
@@ -195,13 +242,6 @@ mod tests {
         );
     }
 
-    /// A file that cannot grow, as on a full disk.
-    fn full() -> File {
-        let file = memfd_create(c"journal", MFdFlags::MFD_ALLOW_SEALING).unwrap();
-        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
-        file.into()
-    }
-
     #[tokio::test]
     async fn while_the_disk_is_full_nothing_is_called_durable_and_afterwards_nothing_is_missing() {
         let folder = tempfile::tempdir().unwrap();
@@ -209,21 +249,13 @@ mod tests {
         let journal = JournalFile::open(&dir, Blocking::Thread).unwrap().file;
         let ticket = journal.put(&[boot(1)]).unwrap();
         journal.sync(ticket).await.unwrap();
-        let (file, length) = {
-            let mut slot = journal.written.lock().await;
-            let written = slot.as_mut().unwrap();
-            (std::mem::replace(&mut written.file, full()), std::mem::take(&mut written.length))
-        };
+        let room = journal.fill_disk().await;
         let two = journal.put(&[boot(2)]).unwrap();
         let three = journal.put(&[boot(3)]).unwrap();
         assert!(journal.sync(two).await.is_err());
         assert!(journal.sync(three).await.is_err());
         assert!(journal.sync(two).await.is_err());
-        {
-            let mut slot = journal.written.lock().await;
-            let written = slot.as_mut().unwrap();
-            (written.file, written.length) = (file, length);
-        }
+        journal.make_room(room).await;
         let four = journal.put(&[boot(4)]).unwrap();
         journal.sync(four).await.unwrap();
         journal.sync(two).await.unwrap();

@@ -146,9 +146,7 @@ impl Machine {
         let running = self.running.take().unwrap();
         self.around.trace.note(&self.name, "crashes");
         running.watching.lock().unwrap().abort_all();
-        if let Some(member) = running.agent.member() {
-            member.abort();
-        }
+        running.agent.abort();
         let gone = Arc::downgrade(&running.agent);
         drop(running);
         // Aborted tasks are dropped when the runtime comes by.

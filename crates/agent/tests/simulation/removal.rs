@@ -123,3 +123,26 @@ fn a_removal_that_was_broken_off_can_be_ended_from_any_host() {
         world
     });
 }
+
+#[test]
+fn a_host_that_crashes_in_the_middle_of_a_removal_while_cut_off_leaves_nothing_behind() {
+    play(SEED, |mut world| async move {
+        let web = with_reserves(&mut world).await;
+        world.isolate(H3);
+        let api = world.hosts[H2].api();
+        let removal = tokio::spawn(async move { api.remove_network(web).await });
+        world.until("it is closed", |world| is_closing(world, H1, web)).await;
+        world.isolate(H2);
+        world.hosts[H2].crash().await;
+        assert_eq!(removal.await.unwrap().unwrap_err().code, ErrorCode::Unavailable);
+        world.heal();
+        world.hosts[H2].start().await.unwrap();
+        world
+            .until("all see each other", |world| {
+                world.each_status(|status| status.hosts.iter().all(|host| host.alive))
+            })
+            .await;
+        remove(&world, H3, web).await.unwrap();
+        world
+    });
+}

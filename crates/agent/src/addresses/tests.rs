@@ -1,0 +1,89 @@
+//! A disk that is full: who has an address keeps it, nobody else gets one, and nothing grows.
+
+use super::*;
+use crate::kernel::reconciler::Blocking;
+use crate::statedir::StateDir;
+use hopsack_ipam::COOL_DOWN;
+use hopsack_store::MemoryStore;
+use tempfile::TempDir;
+
+const HOLDER: &str = "docker:10.50.0.9";
+
+/// A host alone in its cluster, with a network and all of its addresses.
+async fn host() -> (TempDir, Addresses, NetworkId) {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = JournalFile::open(&StateDir::open(folder.path()).unwrap(), Blocking::Thread).unwrap();
+    let (me, id) = (HostId::from_bytes([1; 16]), NetworkId::from_bytes([2; 16]));
+    let network: Network = serde_json::from_value(serde_json::json!({
+        "id": id, "name": "web", "subnets": ["10.50.0.0/24"], "reserved": {}, "isolation": "full", "labels": {},
+        "docker": null,
+    }))
+    .unwrap();
+    let ledger: Ledger = serde_json::from_value(serde_json::json!({
+        "grants": { "10.50.0.0/24": { "host": me, "quarantined": false } }, "wants": [], "closing": false,
+    }))
+    .unwrap();
+    let store = Arc::new(MemoryStore::new(1));
+    let (network_key, ledger_key) = (Key::Network(id), Key::Ledger(id));
+    let made = Txn::new()
+        .put(network_key.to_string(), encode(&network_key, &network).unwrap())
+        .put(ledger_key.to_string(), encode(&ledger_key, &ledger).unwrap());
+    store.txn(made).await.unwrap();
+    let (_, intent) = watch::channel(IntentAt::default());
+    // Begun by a journal that was not lost, so that its ledger may be believed.
+    let book = Book::new(COOL_DOWN);
+    let entropy = Arc::new(Entropy::from_seed(1));
+    (folder, Addresses::new(me, store, intent, journal.file, book, entropy), id)
+}
+
+impl Addresses {
+    async fn take(&self, network: NetworkId, holder: &str) -> Result<IpAddr, AgentError> {
+        self.allocate(network, Family::V4, None, holder).await
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_for_its_address_keeps_it_though_the_disk_is_full() {
+    let (_folder, addresses, network) = host().await;
+    let address = addresses.take(network, HOLDER).await.unwrap();
+    let room = addresses.journal.fill_disk().await;
+    for again in [None, Some(address)] {
+        assert!(addresses.allocate(network, Family::V4, again, HOLDER).await.is_err());
+        assert_eq!(addresses.in_use(network), BTreeMap::from([(address, HOLDER.to_owned())]));
+    }
+    addresses.journal.make_room(room).await;
+    assert_eq!(addresses.take(network, HOLDER).await.unwrap(), address);
+    assert_ne!(addresses.take(network, "docker:other").await.unwrap(), address);
+}
+
+#[tokio::test]
+async fn of_two_calls_for_one_holder_none_keeps_an_address_that_the_other_has_given_back() {
+    let (_folder, addresses, network) = host().await;
+    let room = addresses.journal.fill_disk().await;
+    // The first fails, the disk has room again, the second is written: what it was given is what the first has.
+    let (first, (), second) = tokio::join!(
+        addresses.take(network, HOLDER),
+        addresses.journal.make_room(room),
+        addresses.take(network, HOLDER),
+    );
+    let kept = [first.ok(), second.ok()].into_iter().flatten();
+    assert!(kept.clone().all(|address| addresses.in_use(network).contains_key(&address)), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_lets_no_line_of_records_grow_and_takes_no_address() {
+    let (_folder, addresses, network) = host().await;
+    let kept = addresses.take(network, HOLDER).await.unwrap();
+    let room = addresses.journal.fill_disk().await;
+    let mut waiting = Vec::new();
+    for call in 0..20 {
+        assert!(addresses.take(network, &format!("docker:{call}")).await.is_err());
+        assert!(addresses.release(network, kept).await.is_err());
+        waiting.push(addresses.journal.waiting());
+    }
+    assert_eq!(waiting[0], waiting[19], "{waiting:?}");
+    assert_eq!(addresses.in_use(network).into_keys().collect::<Vec<_>>(), [kept]);
+    addresses.journal.make_room(room).await;
+    assert!(addresses.release(network, kept).await.unwrap());
+    assert!(addresses.in_use(network).is_empty());
+}
