@@ -22,6 +22,9 @@ pub struct InitRequest {
     /// Pools, at most one per family; default: a v4 pool that meets no route of this host, and a random v6 one.
     #[serde(default)]
     pub pools: Vec<Cidr>,
+    /// Whether to go on where this kernel has no VXLAN.
+    #[serde(default)]
+    pub without_vxlan: bool,
 }
 
 /// A new cluster.
@@ -56,6 +59,9 @@ pub struct JoinRequest {
     pub name: Option<HostName>,
     /// The underlay address to use; default: the source address of the default route.
     pub advertise: Option<IpAddr>,
+    /// Whether to go on where this kernel has no VXLAN.
+    #[serde(default)]
+    pub without_vxlan: bool,
 }
 
 /// A cluster entered.

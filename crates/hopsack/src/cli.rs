@@ -131,6 +131,9 @@ pub struct Identity {
     /// The address of this host that the others reach [default: the default route's source]
     #[arg(long, value_name = "ADDRESS")]
     pub advertise: Option<IpAddr>,
+    /// Go on where this kernel has no VXLAN: only hosts of one segment are reached
+    #[arg(long)]
+    pub without_vxlan: bool,
 }
 
 /// `hopsack init`

@@ -1,6 +1,6 @@
 //! `hopsack init`, `join`, `token create` and `host ls`: how hosts become a cluster, and which ones they are.
 
-use crate::cli::{CreateToken, Init, Join, JoinToken};
+use crate::cli::{CreateToken, Identity, Init, Join, JoinToken};
 use crate::error::CommandError;
 use crate::output::{Format, Output, list};
 use crate::parse::shortest;
@@ -16,7 +16,8 @@ use std::path::Path;
 /// `hopsack init`
 pub fn init(client: &Client, arguments: Init, out: &mut Output<'_>) -> Result<(), CommandError> {
     let Init { identity, pools, listing } = arguments;
-    let answer = client.init(&InitRequest { name: identity.name, advertise: identity.advertise, pools })?;
+    let Identity { name, advertise, without_vxlan } = identity;
+    let answer = client.init(&InitRequest { name, advertise, pools, without_vxlan })?;
     match listing.output {
         Format::Json => out.json(&answer),
         Format::Text => show_init(&answer, out),
@@ -40,8 +41,8 @@ pub fn join(client: &Client, arguments: Join, out: &mut Output<'_>) -> Result<()
     let Join { address, token, identity, listing } = arguments;
     let token = read_token(token)?;
     let address = address.resolve()?;
-    let request = JoinRequest { address, token, name: identity.name, advertise: identity.advertise };
-    let answer = client.join(&request)?;
+    let Identity { name, advertise, without_vxlan } = identity;
+    let answer = client.join(&JoinRequest { address, token, name, advertise, without_vxlan })?;
     match listing.output {
         Format::Json => out.json(&answer),
         Format::Text => show_join(&answer, out),

@@ -49,8 +49,21 @@ fn host_name(parts: &Parts, given: Option<HostName>) -> Result<HostName, AgentEr
     })
 }
 
+/// A new member's kernel has to have VXLAN, unless the caller knows that its paths will be direct. A member whose
+/// kernel has lost it runs on, and says so.
+fn check_vxlan(parts: &Parts, without: bool) -> Result<(), AgentError> {
+    if parts.features.vxlan || without {
+        return Ok(());
+    }
+    let message = "this kernel has no vxlan, which reaches hosts outside of this host's segment: load it with \
+                   `modprobe vxlan`, or install the distribution's full kernel (linux-image-amd64 on Debian), then \
+                   restart the agent; where all hosts share one segment, give --without-vxlan";
+    Err(ApiError::new(ErrorCode::Host, message).into())
+}
+
 /// Makes a cluster with this host as its first.
 pub async fn init(parts: &Parts, request: InitRequest) -> Result<Made, AgentError> {
+    check_vxlan(parts, request.without_vxlan)?;
     let name = host_name(parts, request.name)?;
     let surroundings = parts.scout.look()?;
     let underlay = underlay::find(&surroundings, request.advertise)?;
@@ -150,6 +163,7 @@ pub async fn join(parts: &Parts, request: JoinRequest) -> Result<(Identity, IpAd
     let invalid = |error: String| -> AgentError { ApiError::new(ErrorCode::Invalid, error).into() };
     let token: JoinToken =
         request.token.parse().map_err(|error: crate::trust::token::TokenError| invalid(error.to_string()))?;
+    check_vxlan(parts, request.without_vxlan)?;
     let name = host_name(parts, request.name)?;
     let surroundings = parts.scout.look()?;
     let underlay = underlay::find(&surroundings, request.advertise)?;

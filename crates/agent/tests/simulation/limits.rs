@@ -33,10 +33,12 @@ fn certificates_are_renewed_at_half_of_their_life_and_not_before() {
 }
 
 #[test]
-fn a_host_whose_kernel_has_no_vxlan_says_so_and_reaches_its_own_segment() {
+fn a_member_whose_kernel_has_lost_vxlan_says_so_and_reaches_its_own_segment() {
     play(SEED, |mut world| async move {
-        world.hosts[H1].features.vxlan = false;
         world.cluster().await;
+        world.hosts[H1].crash().await;
+        world.hosts[H1].features.vxlan = false;
+        world.hosts[H1].start().await.unwrap();
         world
             .until("the segment is reached without a tunnel", |world| {
                 world.hosts[H1]
@@ -51,7 +53,11 @@ fn a_host_whose_kernel_has_no_vxlan_says_so_and_reaches_its_own_segment() {
         let faults = world.hosts[H1].api().status().await.unwrap().faults;
         let told = "this kernel has no vxlan, so only hosts of one segment reach each other: load or build the module vxlan";
         assert!(faults.iter().any(|fault| fault.starts_with(told)), "{faults:?}");
-        assert!(world.hosts[H1].kernel.state().links.keys().all(|link| link.as_str() != "hopvxlan"));
+        world
+            .until("the device of tunnels is gone", |world| {
+                world.hosts[H1].kernel.state().links.keys().all(|link| link.as_str() != "hopvxlan")
+            })
+            .await;
         world
     });
 }

@@ -19,6 +19,7 @@ use hopsack_plan::Features;
 use hopsack_types::numbers::CONTROL_PORT;
 use hopsack_types::{Cidr, Family, HostId, IfName};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -153,6 +154,11 @@ impl Machine {
         while gone.upgrade().is_some() || self.around.network.port(self.control()).is_some() {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Names of the files in its state directory.
+    pub fn files(&self) -> BTreeSet<OsString> {
+        std::fs::read_dir(self.disk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     }
 
     /// The agent's front door.

@@ -56,7 +56,7 @@ async fn refused<T: Debug, F: Future<Output = Result<T, ApiError>>>(
 
 fn joining(world: &World, through: usize, token: &str) -> JoinRequest {
     let address = world.hosts[through].control();
-    JoinRequest { address, token: token.to_owned(), name: None, advertise: None }
+    JoinRequest { address, token: token.to_owned(), name: None, advertise: None, without_vxlan: false }
 }
 
 async fn join_refused(world: &World, host: usize, code: ErrorCode, text: &str, request: JoinRequest) {
@@ -151,6 +151,37 @@ fn a_host_enters_one_cluster_once() {
         let silent = "no hopsack agent answers at 10.77.9.9:4677: check the address, and that TCP port 4677 is open: \
              connection refused";
         join_refused(&world, H2, ErrorCode::Unavailable, silent, nobody).await;
+        world
+    });
+}
+
+#[test]
+fn a_host_whose_kernel_has_no_vxlan_enters_a_cluster_only_if_told_to() {
+    play(SEED, |mut world| async move {
+        for host in &mut world.hosts {
+            host.features.vxlan = false;
+        }
+        world.start().await;
+        let told = "this kernel has no vxlan, which reaches hosts outside of this host's segment: load it with \
+                    `modprobe vxlan`, or install the distribution's full kernel (linux-image-amd64 on Debian), then \
+                    restart the agent; where all hosts share one segment, give --without-vxlan";
+        let untouched = world.hosts[H1].files();
+        let init = |without_vxlan| {
+            let request = InitRequest { without_vxlan, ..InitRequest::default() };
+            |api: Service| async move { api.init(request).await }
+        };
+        refused(&world, H1, ErrorCode::Host, told, init(false)).await;
+        assert_eq!(world.hosts[H1].files(), untouched);
+        world.call(H1, "init", init(true)).await.unwrap();
+        let once = world.token(H1, 600, Some(1)).await.unwrap();
+        sleep(SETTLED).await;
+        let request = joining(&world, H1, &once);
+        join_refused(&world, H2, ErrorCode::Host, told, request.clone()).await;
+        assert_eq!(world.hosts[H2].files(), untouched);
+        // The token's one use is still there.
+        let request = JoinRequest { without_vxlan: true, ..request };
+        let joined = world.call(H2, "join", |api| async move { api.join(request).await }).await;
+        assert_eq!(joined.unwrap().hosts, 2);
         world
     });
 }

@@ -117,6 +117,7 @@ impl World {
             token: token.to_owned(),
             name: None,
             advertise: None,
+            without_vxlan: false,
         };
         let joined = self.call(host, "join", |api| async move { api.join(request).await }).await?;
         self.hosts[host].watch_members();
