@@ -47,6 +47,12 @@ pub enum KernelError {
         /// What it said.
         said: String,
     },
+    /// firewalld lets nobody else change its table.
+    #[error(
+        "firewalld drops what is forwarded and lets no other program change that: set NftablesTableOwner=no in \
+         /etc/firewalld/firewalld.conf and restart firewalld"
+    )]
+    FirewalldOwned,
     /// A program could not be run.
     #[error("cannot run {}", .program.display())]
     Run {

@@ -4,14 +4,14 @@
 //! decides whether an order works. It has no clock and no randomness: the same calls give the same trace.
 
 use crate::apply::{Operations, apply, device_of, is_of_link, route_name, rule_name};
-use crate::{Applied, Kernel, KernelError, Table};
+use crate::{Applied, Kernel, KernelError, Silent, Table};
 use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, Link, LinkKind, MarkRule, Route, RouteKey};
 use hopsack_types::firewall::Firewall;
 use hopsack_types::{Family, IfName, Mac};
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,10 +155,11 @@ impl Kernel for FakeKernel {
         apply(&mut *self.lock(), observed, desired)
     }
 
-    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut settings = self.lock().state.sysctls.clone();
-        settings.retain(|name, _| names.contains_key(name));
-        settings
+    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
+        let state = &self.lock().state;
+        let mut sysctls = state.sysctls.clone();
+        sysctls.retain(|name, _| left.sysctls.contains_key(name));
+        Ok(Silent { sysctls, forward_accept: state.forward_accept.clone() })
     }
 }
 

@@ -19,7 +19,8 @@ pub use surroundings::{DefaultRoute, DeviceAddress, Surroundings, surroundings};
 pub use watch::{Watch, watch};
 
 use hopsack_plan::HostState;
-use std::collections::BTreeMap;
+use hopsack_types::Family;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A kernel, real or fake. Blocking; called by one thread at a time, always in the same network namespace.
 pub trait Kernel: Send {
@@ -31,9 +32,18 @@ pub trait Kernel: Send {
     /// that could not be changed; objects on a link that could not be made are not told again.
     fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied;
 
-    /// The current values of the settings below `/proc/sys` that are named in `names`; those that do not exist are
-    /// left out. Nothing tells when somebody changes one, so this is cheap enough to be called often.
-    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String>;
+    /// Of what was `left` there, that which others can change without a notice from the kernel. Cheap enough to be
+    /// called often.
+    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError>;
+}
+
+/// What changes without a notice from the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Silent {
+    /// As in [`HostState`]: settings below `/proc/sys`; those that do not exist are left out.
+    pub sysctls: BTreeMap<String, String>,
+    /// As in [`HostState`]: the forward chains of others may be those of the older `iptables`, which tells nobody.
+    pub forward_accept: BTreeSet<Family>,
 }
 
 /// What an apply did.

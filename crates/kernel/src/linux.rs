@@ -10,7 +10,7 @@ mod observe;
 mod operations;
 
 use crate::apply::apply;
-use crate::{Applied, Kernel, KernelError};
+use crate::{Applied, Kernel, KernelError, Silent};
 use forward::ForwardChains;
 use hopsack_netlink::generation::generation;
 use hopsack_netlink::link::LinkChange;
@@ -84,7 +84,7 @@ impl Kernel for LinuxKernel {
         if self.socket.skipped() > skipped {
             tracing::debug!("this kernel lists objects in a form that is newer than this program");
         }
-        state.sysctls = self.observe_sysctls(&desired.sysctls);
+        state.sysctls = observe_sysctls(&desired.sysctls);
         // Read before the rules: what changes between is then found at the next look.
         let generation = generation()?;
         state.firewall = self.observe_firewall(generation)?;
@@ -97,16 +97,21 @@ impl Kernel for LinuxKernel {
         apply(self, observed, desired)
     }
 
-    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        names
-            .keys()
-            .filter_map(|name| match sysctl::read(name) {
-                Ok(value) => Some((name.clone(), value?)),
-                Err(error) => {
-                    tracing::debug!(%error, "a setting cannot be read");
-                    None
-                }
-            })
-            .collect()
+    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
+        let sysctls = observe_sysctls(&left.sysctls);
+        Ok(Silent { sysctls, forward_accept: self.forward.observe(&left.forward_accept, generation()?) })
     }
+}
+
+fn observe_sysctls(names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    names
+        .keys()
+        .filter_map(|name| match sysctl::read(name) {
+            Ok(value) => Some((name.clone(), value?)),
+            Err(error) => {
+                tracing::debug!(%error, "a setting cannot be read");
+                None
+            }
+        })
+        .collect()
 }

@@ -5,7 +5,7 @@
 
 use crate::kernel::planner::Wanted;
 use hopsack_api::KernelStatus;
-use hopsack_kernel::{Applied, Kernel};
+use hopsack_kernel::{Applied, Kernel, Silent};
 use hopsack_plan::HostState;
 use hopsack_store::watch;
 use hopsack_types::Generation;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// Settings below `/proc/sys` change in silence, and must be back in a second.
-const SETTINGS: Duration = Duration::from_millis(700);
+/// Some things change in silence, and must be back in a second.
+const SILENT: Duration = Duration::from_millis(700);
 /// A look at everything, should a change not have been told.
 const EVERYTHING: Duration = Duration::from_secs(30);
 /// Events come in bursts; this is how long the first one waits for the rest, and never longer.
@@ -68,8 +68,8 @@ impl KernelAccess {
 enum Look {
     /// All that is ours.
     Everything,
-    /// Only settings, which nothing tells of.
-    Settings(Arc<HostState>),
+    /// Only what the kernel does not tell of.
+    Silent(Arc<HostState>),
     /// Nothing, which keeps the start of a container quick.
     Nothing(Arc<HostState>),
 }
@@ -83,12 +83,12 @@ impl Look {
         Ok(match self {
             Self::Everything => Arc::new(kernel.observe(desired)?),
             Self::Nothing(left) => left,
-            Self::Settings(left) => {
-                let sysctls = kernel.observe_sysctls(&left.sysctls);
-                if sysctls == left.sysctls {
+            Self::Silent(left) => {
+                let Silent { sysctls, forward_accept } = kernel.observe_silent(&left)?;
+                if sysctls == left.sysctls && forward_accept == left.forward_accept {
                     left
                 } else {
-                    Arc::new(HostState { sysctls, ..HostState::clone(&left) })
+                    Arc::new(HostState { sysctls, forward_accept, ..HostState::clone(&left) })
                 }
             }
         })
@@ -127,7 +127,7 @@ impl Reconciler {
                 continue;
             }
             let left = self.reconcile(&wanted, look).await;
-            let pause = if left.is_some() { SETTINGS } else { RETRY };
+            let pause = if left.is_some() { SILENT } else { RETRY };
             tokio::select! {
                 biased;
                 changed = self.wanted.changed() => {
@@ -141,7 +141,7 @@ impl Reconciler {
                     sleep_until(Instant::now() + GATHER).await;
                 }
                 () = sleep_until(Instant::now() + pause) => {
-                    look = left.map_or(Look::Everything, Look::Settings);
+                    look = left.map_or(Look::Everything, Look::Silent);
                     if Instant::now() >= everything_at {
                         look = Look::Everything;
                         everything_at = Instant::now() + EVERYTHING;

@@ -1,9 +1,8 @@
 //! A fake kernel whose operations go into the world's trace.
 
 use crate::trace::Trace;
-use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError};
+use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError, Silent};
 use hopsack_plan::HostState;
-use std::collections::BTreeMap;
 
 /// The fake kernel with its place in the trace.
 pub struct TracedKernel {
@@ -36,7 +35,7 @@ impl Kernel for TracedKernel {
         applied
     }
 
-    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        self.kernel.observe_sysctls(names)
+    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
+        self.kernel.observe_silent(left)
     }
 }

@@ -1,169 +1,60 @@
-//! One labelled rule in the forward chain of others (the exception in "we touch nothing but our own"): Docker, and
-//! firewalls of the `iptables` kind, may drop what is forwarded, and an accept in our own table cannot undo that. So
-//! what our table has accepted, and marked, is accepted first thing in `DOCKER-USER`, where Docker leaves its users'
-//! rules alone, else in `FORWARD`.
+//! The forward chains of others (the exception in "we touch nothing but our own"): Docker, and firewalls of the
+//! `iptables` kind and firewalld, may drop what is forwarded, and an accept in our own table cannot undo that. So what our
+//! table has accepted, and marked, is accepted first thing there by one labelled rule.
 //!
-//! There are two flavours of `iptables`, each with rules of its own, and packets pass both: each whose rules are in
-//! use is looked at.
+//! What must not live here: our own table (the `nft` crate), what is accepted (the plan).
+
+mod firewalld;
+mod iptables;
 
 use crate::KernelError;
+use firewalld::Firewalld;
 use hopsack_types::Family;
-use hopsack_types::numbers::ACCEPT_MARK;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use iptables::IpTables;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Labels our rule.
-const COMMENT: &str = "hopsack";
-/// The chain that Docker makes for its users, jumps to first, and never flushes.
-const USERS_CHAIN: &str = "DOCKER-USER";
-/// The built-in chain.
-const FORWARD_CHAIN: &str = "FORWARD";
-/// How long `iptables` waits for another one that holds its lock.
-const LOCK_SECONDS: &str = "5";
+/// Labels our rules.
+const LABEL: &str = "hopsack";
 /// Where the programs are on systems whose `PATH` leaves out the directories for root.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"];
 
-/// Where a program keeps its rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Flavour {
-    /// In nftables.
-    Nft,
-    /// In the older interface of its own.
-    Legacy,
-}
-
-#[derive(Debug, Clone)]
-struct Program {
-    path: PathBuf,
-    family: Family,
-    flavour: Flavour,
-}
-
 /// The forward chains of others in both families.
 pub struct ForwardChains {
-    programs: Vec<Program>,
-    /// What the nft flavour said at a generation of nftables.
-    seen: BTreeMap<Family, (u32, Chains)>,
+    iptables: IpTables,
+    firewalld: Option<Firewalld>,
 }
 
 impl ForwardChains {
     /// Looks for the programs. Without any, nobody has made rules with them.
     pub fn find() -> Self {
-        let mut programs = Vec::new();
-        for (family, name) in [(Family::V4, "iptables"), (Family::V6, "ip6tables")] {
-            for (flavour, suffix) in [(Flavour::Nft, "-nft"), (Flavour::Legacy, "-legacy")] {
-                if let Some(path) = search(&format!("{name}{suffix}")) {
-                    programs.push(Program { path, family, flavour });
-                }
-            }
-            if !programs.iter().any(|program| program.family == family)
-                && let Some(path) = search(name)
-            {
-                programs.push(Program { flavour: flavour_of(&path), path, family });
-            }
-        }
-        Self { programs, seen: BTreeMap::new() }
+        Self { iptables: IpTables::find(), firewalld: Firewalld::find() }
     }
 
-    /// The families in which our mark passes; of those that are not asked for, the ones in which our rule is there.
-    /// `generation` is that of nftables now.
+    /// The families in which our mark passes; of those that are not asked for, the ones in which a rule of ours is
+    /// there. `generation` is that of nftables now.
     pub fn observe(&mut self, desired: &BTreeSet<Family>, generation: u32) -> BTreeSet<Family> {
+        let firewalld = self.firewalld.as_mut().map(|firewalld| firewalld.look(generation));
         Family::BOTH
             .into_iter()
             .filter(|family| {
-                let mut chains = self.in_use(*family, generation).into_iter();
+                let iptables = self.iptables.in_use(*family, generation);
                 if desired.contains(family) {
-                    chains.all(|chains| chains.let_pass())
+                    iptables.iter().all(|chains| chains.let_pass())
+                        && firewalld.as_ref().is_none_or(|chain| chain.lets_pass(*family))
                 } else {
-                    chains.any(|chains| !chains.ours.is_empty())
+                    iptables.iter().any(|chains| chains.has_ours())
+                        || firewalld.as_ref().is_some_and(|chain| chain.has_ours(*family))
                 }
             })
             .collect()
     }
 
-    fn in_use(&mut self, family: Family, generation: u32) -> Vec<Chains> {
-        let programs: Vec<Program> =
-            self.programs.iter().filter(|program| program.family == family).cloned().collect();
-        programs
-            .iter()
-            .filter_map(|program| match (program.flavour, self.seen.get(&family)) {
-                (Flavour::Nft, Some((seen, chains))) if *seen == generation => Some(chains.clone()),
-                (flavour, _) => {
-                    let chains = program.read_if_used();
-                    if flavour == Flavour::Nft {
-                        self.seen.insert(family, (generation, chains.clone().unwrap_or_default()));
-                    }
-                    chains
-                }
-            })
-            .collect()
-    }
-
-    /// Puts our rule first where something could stand in the way, or takes it away wherever it is.
+    /// Puts our rules first where something could stand in the way, or takes them away wherever they are.
     pub fn set(&mut self, family: Family, accept: bool) -> Result<(), KernelError> {
-        self.seen.remove(&family);
-        for program in self.programs.iter().filter(|program| program.family == family) {
-            if !program.is_used() {
-                continue;
-            }
-            let chains = program.read()?;
-            for rule in &chains.ours {
-                let arguments: Vec<&str> =
-                    ["-w", LOCK_SECONDS, "-D", &rule.chain].into_iter().chain(rule.body.split(' ')).collect();
-                program.run(&arguments)?;
-            }
-            if accept && chains.stand_in_the_way() {
-                let body = body();
-                let arguments: Vec<&str> = ["-w", LOCK_SECONDS, "-I", chains.entry(), "1"]
-                    .into_iter()
-                    .chain(body.split(' '))
-                    .collect();
-                program.run(&arguments)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Program {
-    /// To list a table of the legacy flavour makes it, and hooks it into every packet's way, so that flavour is asked
-    /// only if the kernel has the table already.
-    fn is_used(&self) -> bool {
-        let names = match (self.flavour, self.family) {
-            (Flavour::Nft, _) => return true,
-            (Flavour::Legacy, Family::V4) => "/proc/thread-self/net/ip_tables_names",
-            (Flavour::Legacy, Family::V6) => "/proc/thread-self/net/ip6_tables_names",
-        };
-        std::fs::read_to_string(names).is_ok_and(|names| names.lines().any(|name| name == "filter"))
-    }
-
-    fn read_if_used(&self) -> Option<Chains> {
-        if !self.is_used() {
-            return None;
-        }
-        self.read()
-            .inspect_err(|error| tracing::warn!(%error, "cannot tell whether others drop what is forwarded"))
-            .ok()
-    }
-
-    fn read(&self) -> Result<Chains, KernelError> {
-        self.run(&["-w", LOCK_SECONDS, "-S"]).map(|listing| Chains::parse(&listing))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<String, KernelError> {
-        let output = Command::new(&self.path)
-            .args(arguments)
-            .env("LC_ALL", "C")
-            .output()
-            .map_err(|source| KernelError::Run { program: self.path.clone(), source })?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            let said =
-                String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-            Err(KernelError::Forward { program: self.path.clone(), said })
-        }
+        self.iptables.set(family, accept)?;
+        self.firewalld.as_mut().map_or(Ok(()), |firewalld| firewalld.set(family, accept))
     }
 }
 
@@ -175,121 +66,17 @@ fn search(name: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Programs without a suffix tell by their version, like `iptables v1.8.9 (nf_tables)`; old ones say nothing.
-fn flavour_of(path: &PathBuf) -> Flavour {
-    let said = Command::new(path).arg("-V").output().map(|output| output.stdout).unwrap_or_default();
-    if String::from_utf8_lossy(&said).contains("nf_tables") { Flavour::Nft } else { Flavour::Legacy }
-}
-
-/// Our rule as `iptables -S` writes it, without chain.
-fn body() -> String {
-    format!("-m mark --mark {ACCEPT_MARK:#x}/{ACCEPT_MARK:#x} -m comment --comment {COMMENT} -j ACCEPT")
-}
-
-/// A rule that carries our label.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct OurRule {
-    chain: String,
-    /// First in its chain.
-    first: bool,
-    body: String,
-}
-
-/// What a listing of the filter table says about forwarding.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Chains {
-    drop_policy: bool,
-    users_chain: bool,
-    /// Rules of others in the forward chain.
-    others: bool,
-    ours: Vec<OurRule>,
-}
-
-impl Chains {
-    fn parse(listing: &str) -> Self {
-        let mut chains = Self::default();
-        let mut lengths: BTreeMap<&str, u32> = BTreeMap::new();
-        for line in listing.lines() {
-            let Some((verb, rest)) = line.split_once(' ') else { continue };
-            let (chain, body) = rest.split_once(' ').unwrap_or((rest, ""));
-            match verb {
-                "-P" if chain == FORWARD_CHAIN => chains.drop_policy = body != "ACCEPT",
-                "-N" if chain == USERS_CHAIN => chains.users_chain = true,
-                "-A" => {
-                    let length = lengths.entry(chain).or_default();
-                    *length += 1;
-                    if is_ours(body) {
-                        let (chain, body) = (chain.to_owned(), body.to_owned());
-                        chains.ours.push(OurRule { chain, first: *length == 1, body });
-                    } else if chain == FORWARD_CHAIN {
-                        chains.others = true;
-                    }
-                }
-                _ => {}
-            }
-        }
-        chains
+/// Runs a program that must succeed, and gives what it wrote.
+fn run(program: &Path, arguments: &[&str]) -> Result<String, KernelError> {
+    let output = Command::new(program)
+        .args(arguments)
+        // What it says is compared.
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|source| KernelError::Run { program: program.to_owned(), source })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-
-    /// Where our rule belongs.
-    const fn entry(&self) -> &'static str {
-        if self.users_chain { USERS_CHAIN } else { FORWARD_CHAIN }
-    }
-
-    const fn stand_in_the_way(&self) -> bool {
-        self.drop_policy || self.users_chain || self.others
-    }
-
-    fn let_pass(&self) -> bool {
-        let rule = OurRule { chain: self.entry().to_owned(), first: true, body: body() };
-        !self.stand_in_the_way() || self.ours == [rule]
-    }
-}
-
-fn is_ours(body: &str) -> bool {
-    let mut words = body.split(' ');
-    words.any(|word| word == "--comment") && words.next() == Some(COMMENT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DOCKER: &str = "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT ACCEPT\n-N DOCKER\n-N DOCKER-USER\n\
-        -A FORWARD -j DOCKER-USER\n-A FORWARD -o docker0 -j DOCKER\n";
-
-    #[test]
-    fn an_empty_accepting_chain_stands_in_nobodys_way() {
-        let chains = Chains::parse("-P INPUT DROP\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n");
-        assert!(chains.let_pass());
-    }
-
-    #[test]
-    fn dockers_chains_need_our_rule_first_in_the_users_chain() {
-        let chains = Chains::parse(DOCKER);
-        assert_eq!((chains.let_pass(), chains.entry()), (false, "DOCKER-USER"));
-        let first = format!("{DOCKER}-A DOCKER-USER {}\n-A DOCKER-USER -j RETURN\n", body());
-        assert!(Chains::parse(&first).let_pass());
-        let second = format!("{DOCKER}-A DOCKER-USER -j RETURN\n-A DOCKER-USER {}\n", body());
-        assert!(!Chains::parse(&second).let_pass());
-        let elsewhere = format!("{DOCKER}-A FORWARD {}\n", body());
-        assert!(!Chains::parse(&elsewhere).let_pass());
-        let twice = format!("{first}-A DOCKER-USER {}\n", body());
-        assert!(!Chains::parse(&twice).let_pass());
-    }
-
-    #[test]
-    fn a_drop_policy_or_any_rule_of_others_needs_our_rule() {
-        for listing in ["-P FORWARD DROP\n", "-P FORWARD ACCEPT\n-A FORWARD -j ufw-before-forward\n"] {
-            assert!(!Chains::parse(listing).let_pass(), "{listing}");
-            let with_ours = listing.replacen('\n', &format!("\n-A FORWARD {}\n", body()), 1);
-            assert!(Chains::parse(&with_ours).let_pass(), "{with_ours}");
-        }
-    }
-
-    #[test]
-    fn only_our_label_makes_a_rule_ours() {
-        let listing = "-P FORWARD ACCEPT\n-A FORWARD -m comment --comment hopsack2 -j DROP\n";
-        assert_eq!(Chains::parse(listing).ours, []);
-    }
+    let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(KernelError::Forward { program: program.to_owned(), said })
 }

@@ -1,4 +1,4 @@
-//! The single operations, as netlink requests, settings, `nft` transactions and one `iptables` rule.
+//! The single operations, as netlink requests, settings, `nft` transactions and rules in the forward chains of others.
 
 use super::LinuxKernel;
 use super::container::{self, Wanted};
