@@ -9,6 +9,7 @@ mod docker;
 mod drift;
 mod failures;
 mod forged;
+mod guest;
 mod isolation;
 mod paths;
 mod refusals;
