@@ -1,6 +1,6 @@
 //! One transaction that makes what is there into what should be, touching only what differs.
 
-use crate::render::{ChainHead, Elements, RuleText, SetHead, render_table};
+use crate::render::{ChainHead, Elements, RuleText, SetHead, render_table, set_word};
 use hopsack_types::firewall::{Chain, Field, Firewall, Set};
 use hopsack_types::numbers::NFT_TABLE;
 use std::collections::BTreeSet;
@@ -33,9 +33,9 @@ impl Transaction {
         transaction.change_elements("delete", desired, observed);
         transaction.change_elements("add", observed, desired);
         transaction.fill_chains(observed, desired);
-        for name in observed.sets.keys().filter(|name| !desired.sets.contains_key(*name)) {
+        for (name, set) in observed.sets.iter().filter(|(name, _)| !desired.sets.contains_key(*name)) {
             transaction.changes += 1;
-            transaction.line(format_args!("delete set inet {NFT_TABLE} {name}"));
+            transaction.line(format_args!("delete {} inet {NFT_TABLE} {name}", set_word(set)));
         }
         transaction
     }
@@ -56,7 +56,7 @@ impl Transaction {
     fn add_sets_and_chains(&mut self, observed: &Firewall, desired: &Firewall) {
         for (name, set) in desired.sets.iter().filter(|(name, _)| !observed.sets.contains_key(*name)) {
             self.changes += 1;
-            self.line(format_args!("add set inet {NFT_TABLE} {name} {{\n{}}}", SetHead(set)));
+            self.line(format_args!("add {} inet {NFT_TABLE} {name} {{\n{}}}", set_word(set), SetHead(set)));
         }
         for (name, chain) in desired.chains.iter().filter(|(name, _)| !observed.chains.contains_key(*name)) {
             self.changes += 1;
@@ -118,10 +118,8 @@ fn changeable_in_place(observed: &Firewall, desired: &Firewall) -> bool {
         observed.chains.get(name).is_none_or(|observed| observed.hook == chain.hook)
     };
     let same_fields = |name: &String, set: &Set| {
-        observed
-            .sets
-            .get(name)
-            .is_none_or(|observed| observed.fields == set.fields && observed.interval == set.interval)
+        let kind = |set: &Set| (set.fields.clone(), set.data.clone(), set.interval);
+        observed.sets.get(name).is_none_or(|observed| kind(observed) == kind(set))
     };
     desired.chains.iter().all(|(name, chain)| same_hook(name, chain))
         && desired.sets.iter().all(|(name, set)| same_fields(name, set))

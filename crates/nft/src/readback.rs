@@ -3,7 +3,7 @@
 //! from every plan, so that it is repaired.
 
 use crate::NftError;
-use crate::render::{KINDS, chain_kind, hook_point, kind_name};
+use crate::render::{KINDS, LEADS_TO, chain_kind, hook_point, kind_name};
 use hopsack_types::firewall::{ChainKind, Field, FieldKind, Firewall, Hook, HookPoint, Rule, Set};
 use hopsack_types::{Cidr, Family, IfName};
 use serde_json::Value;
@@ -60,37 +60,56 @@ fn digest(rule: &Value) -> u64 {
 
 fn parse_set(set: &Value) -> Set {
     let comment = text(set, "comment");
-    let fields: Vec<FieldKind> = comment
-        .split(' ')
-        .filter_map(|name| KINDS.into_iter().find(|known| kind_name(*known) == name))
-        .collect();
+    let (fields, data) = comment.split_once(LEADS_TO).unwrap_or((&comment, ""));
+    let [fields, data] = [fields, data].map(|names| -> Vec<FieldKind> {
+        let known = |name| KINDS.into_iter().find(|known| kind_name(*known) == name);
+        names.split(' ').filter_map(known).collect()
+    });
     let flags = set.get("flags").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let interval = flags.iter().any(|flag| flag == "interval");
     let elements = set.get("elem").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let parsed: Option<BTreeSet<_>> =
-        elements.iter().map(|element| parse_element(element, &fields, interval)).collect();
+    let parse = |element| parse_element(element, &fields, &data, interval);
+    let parsed: Option<BTreeSet<_>> = elements.iter().map(parse).collect();
     match parsed {
-        Some(elements) => Set { fields, interval, elements },
+        Some(elements) => Set { fields, data, interval, elements },
         // No fields: differs from every set of ours, so the table is replaced.
         None => Set { interval, ..Set::default() },
     }
 }
 
-fn parse_element(element: &Value, fields: &[FieldKind], interval: bool) -> Option<Vec<Field>> {
+fn parse_element(
+    element: &Value,
+    fields: &[FieldKind],
+    data: &[FieldKind],
+    interval: bool,
+) -> Option<Vec<Field>> {
+    let [key, value] = match element.as_array().map(Vec::as_slice) {
+        Some([key, value]) => [key, value],
+        Some(_) => return None,
+        None => return parse_tuple(element, fields, interval).filter(|_| data.is_empty()),
+    };
+    let mut tuple = parse_tuple(key, fields, interval)?;
+    tuple.extend(parse_tuple(value, data, interval)?);
+    Some(tuple)
+}
+
+fn parse_tuple(tuple: &Value, kinds: &[FieldKind], interval: bool) -> Option<Vec<Field>> {
     // Newer versions wrap an element that carries a comment, a timeout or a counter.
-    let element = element.get("elem").and_then(|wrapped| wrapped.get("val")).unwrap_or(element);
-    let single = std::slice::from_ref(element);
-    let parts = element.get("concat").and_then(Value::as_array).map_or(single, Vec::as_slice);
-    if parts.len() != fields.len() {
+    let tuple = tuple.get("elem").and_then(|wrapped| wrapped.get("val")).unwrap_or(tuple);
+    let single = std::slice::from_ref(tuple);
+    let parts = tuple.get("concat").and_then(Value::as_array).map_or(single, Vec::as_slice);
+    if parts.len() != kinds.len() {
         return None;
     }
-    parts.iter().zip(fields).map(|(part, kind)| parse_field(part, *kind, interval)).collect()
+    parts.iter().zip(kinds).map(|(part, kind)| parse_field(part, *kind, interval)).collect()
 }
 
 fn parse_field(part: &Value, kind: FieldKind, interval: bool) -> Option<Field> {
     let family = match kind {
         FieldKind::Mac => return part.as_str()?.parse().ok().map(Field::Mac),
         FieldKind::Interface => return IfName::new(part.as_str()?).ok().map(Field::Interface),
+        FieldKind::Protocol => return part.as_str()?.parse().ok().map(Field::Protocol),
+        FieldKind::Port => return u16::try_from(part.as_u64()?).ok().map(Field::Port),
         FieldKind::Address(family) | FieldKind::InnerSource(family) => family,
     };
     if !interval {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 pub fn render_table(firewall: &Firewall) -> String {
     let mut out = format!("table inet {NFT_TABLE} {{\n");
     for (name, set) in &firewall.sets {
-        let _ = write!(out, "\tset {name} {{\n{}", SetHead(set));
+        let _ = write!(out, "\t{} {name} {{\n{}", set_word(set), SetHead(set));
         if !set.elements.is_empty() {
             let _ = writeln!(out, "\t\telements = {{ {} }}", Elements { set, elements: set.elements.iter() });
         }
@@ -30,19 +30,31 @@ pub fn render_table(firewall: &Firewall) -> String {
     out
 }
 
+/// What nft calls it.
+pub(crate) const fn set_word(set: &Set) -> &'static str {
+    if set.data.is_empty() { "set" } else { "map" }
+}
+
+/// Stands between a map's kinds and those of its data, in its declaration, its comment and its elements.
+pub(crate) const LEADS_TO: &str = " : ";
+
 /// The lines that declare a set. The comment carries the fields' kinds: a list of nft's own type names would not tell
 /// an inner IPv4 source from an inner IPv6 one.
 pub(crate) struct SetHead<'a>(pub &'a Set);
 
 impl fmt::Display for SetHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let types: Vec<_> = self.0.fields.iter().map(|kind| expression(*kind)).collect();
-        writeln!(f, "\t\ttypeof {}", types.join(" . "))?;
+        let Set { fields, data, .. } = self.0;
+        let written = |name: fn(FieldKind) -> &'static str, between: &str| {
+            let [fields, data] = [fields, data]
+                .map(|kinds| kinds.iter().map(|kind| name(*kind)).collect::<Vec<_>>().join(between));
+            if data.is_empty() { fields } else { [fields, data].join(LEADS_TO) }
+        };
+        writeln!(f, "\t\ttypeof {}", written(expression, " . "))?;
         if self.0.interval {
             writeln!(f, "\t\tflags interval")?;
         }
-        let kinds: Vec<_> = self.0.fields.iter().map(|kind| kind_name(*kind)).collect();
-        writeln!(f, "\t\tcomment \"{}\"", kinds.join(" "))
+        writeln!(f, "\t\tcomment \"{}\"", written(kind_name, " "))
     }
 }
 
@@ -76,8 +88,13 @@ impl<'a, I: Iterator<Item = &'a Vec<Field>> + Clone> fmt::Display for Elements<'
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, element) in self.elements.clone().enumerate() {
             f.write_str(if i == 0 { "" } else { ", " })?;
-            for (j, (field, kind)) in element.iter().zip(&self.set.fields).enumerate() {
-                f.write_str(if j == 0 { "" } else { " . " })?;
+            let Set { fields, data, .. } = self.set;
+            for (j, (field, kind)) in element.iter().zip(fields.iter().chain(data)).enumerate() {
+                f.write_str(match j {
+                    0 => "",
+                    j if j == fields.len() => LEADS_TO,
+                    _ => " . ",
+                })?;
                 write_field(f, field, *kind)?;
             }
         }
@@ -98,6 +115,8 @@ fn write_field(f: &mut fmt::Formatter<'_>, field: &Field, kind: FieldKind) -> fm
         Field::Prefix(prefix) => write!(f, "{prefix}"),
         Field::Mac(mac) => write!(f, "{mac}"),
         Field::Interface(name) => write!(f, "\"{name}\""),
+        Field::Protocol(protocol) => write!(f, "{protocol}"),
+        Field::Port(port) => write!(f, "{port}"),
     }
 }
 
@@ -120,6 +139,8 @@ const fn expression(kind: FieldKind) -> &'static str {
         FieldKind::Address(Family::V6) => "ip6 saddr",
         FieldKind::Mac => "ether saddr",
         FieldKind::Interface => "iifname",
+        FieldKind::Protocol => "meta l4proto",
+        FieldKind::Port => "th dport",
         FieldKind::InnerSource(family) => inner_source(family),
     }
 }
@@ -131,16 +152,20 @@ pub(crate) const fn kind_name(kind: FieldKind) -> &'static str {
         FieldKind::Address(Family::V6) => "v6",
         FieldKind::Mac => "mac",
         FieldKind::Interface => "interface",
+        FieldKind::Protocol => "protocol",
+        FieldKind::Port => "port",
         FieldKind::InnerSource(Family::V4) => "inner-v4",
         FieldKind::InnerSource(Family::V6) => "inner-v6",
     }
 }
 
-pub(crate) const KINDS: [FieldKind; 6] = [
+pub(crate) const KINDS: [FieldKind; 8] = [
     FieldKind::Address(Family::V4),
     FieldKind::Address(Family::V6),
     FieldKind::Mac,
     FieldKind::Interface,
+    FieldKind::Protocol,
+    FieldKind::Port,
     FieldKind::InnerSource(Family::V4),
     FieldKind::InnerSource(Family::V6),
 ];

@@ -5,7 +5,7 @@ use crate::Nft;
 use crate::difference::Transaction;
 use hopsack_lab::require;
 use hopsack_types::firewall::{Chain, ChainKind, Field, FieldKind, Firewall, Hook, HookPoint, Rule, Set};
-use hopsack_types::{Cidr, Family, IfName, Mac};
+use hopsack_types::{Cidr, Family, IfName, Mac, Protocol};
 use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -42,6 +42,7 @@ fn small_firewall() -> Firewall {
     let isolation = Chain { hook: None, rules: vec![Rule::new("replies", "ct state established accept")] };
     let cluster = Set {
         fields: vec![FieldKind::Address(Family::V4)],
+        data: Vec::new(),
         interval: true,
         elements: BTreeSet::from([vec![prefix("10.32.0.0/16")], vec![prefix("10.33.0.7/32")]]),
     };
@@ -110,6 +111,7 @@ fn what_a_person_broke_by_hand_is_repaired() {
             "add chain inet hopsack strange; add rule inet hopsack isolation jump strange",
             "add set inet hopsack strange { type ipv4_addr; }",
             "add map inet hopsack strange { type ipv4_addr : verdict; }",
+            "add map inet hopsack strange { type ipv4_addr : ipv4_addr; elements = { 10.0.0.1 : 10.0.0.2 }; }",
         ] {
             nft.apply(&nft.observe().unwrap(), &desired).unwrap();
             nft.commit(broken_by).unwrap();
@@ -182,7 +184,7 @@ fn sets() -> impl Strategy<Value = BTreeMap<String, Set>> {
                     (fields.len() > 1).then(|| first[usize::from(prefix.length()) % first.len()].clone());
                 elements.insert(part.into_iter().chain([Field::Prefix(prefix)]).collect());
             }
-            (name.to_owned(), Set { fields: fields.clone(), interval: true, elements })
+            (name.to_owned(), Set { fields: fields.clone(), data: Vec::new(), interval: true, elements })
         })
     };
     let v4 = FieldKind::Address(Family::V4);
@@ -202,10 +204,28 @@ fn sets() -> impl Strategy<Value = BTreeMap<String, Set>> {
                     .then(|| vec![links[0].clone(), mac.clone(), Field::Address(address)])
             };
             let elements = drawn.into_iter().filter_map(exact).collect();
-            ("exact".to_owned(), Set { fields, interval: false, elements })
+            ("exact".to_owned(), Set { fields, data: Vec::new(), interval: false, elements })
         }),
+        maps(),
     )
-        .prop_map(|(a, b, c, d, e, f)| [a, b, c, d, e, f].into_iter().collect())
+        .prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g].into_iter().collect())
+}
+
+/// A map whose keys lead to other values from one draw to the next.
+fn maps() -> impl Strategy<Value = (String, Set)> {
+    let (key, value) = ((0..3usize, 1..5u16), (1..4u8, 1..3u16));
+    proptest::collection::btree_map(key, value, 0..6).prop_map(|drawn| {
+        let elements = drawn.into_iter().map(|((protocol, port), (address, to))| {
+            let key = [Field::Protocol(Protocol::ALL[protocol]), Field::Port(port)];
+            let value = [Field::Address(IpAddr::from([10, 0, 0, address])), Field::Port(to)];
+            key.into_iter().chain(value).collect()
+        });
+        let (fields, data) = (
+            vec![FieldKind::Protocol, FieldKind::Port],
+            vec![FieldKind::Address(Family::V4), FieldKind::Port],
+        );
+        ("ports".to_owned(), Set { fields, data, interval: false, elements: elements.collect() })
+    })
 }
 
 fn firewalls() -> impl Strategy<Value = Firewall> {

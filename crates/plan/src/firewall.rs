@@ -11,9 +11,11 @@
 //! - What leaves the cluster is masqueraded; tunnel packets are neither tracked nor translated.
 //! - No rule gives a verdict on packets that have neither to do with our devices nor with our prefixes. What our
 //!   rules accept only skips the rest of our own chain; the mark lets it pass Docker's.
+//! - What is published of a container is reached at this host's addresses, and nothing else of it: [`ports`].
 //!
 //! Sets carry all that grows, so a packet's cost does not grow with hosts, networks or endpoints.
 
+mod ports;
 mod sets;
 
 use crate::state::HostState;
@@ -24,12 +26,16 @@ use hopsack_types::numbers::{
     ACCEPT_MARK, ENDPOINT_PREFIX, HOST_DEVICE, PROBE_DIRECT_ICMP_ID, PROBE_DIRECT_MARK, PROBE_VXLAN_ICMP_ID,
     PROBE_VXLAN_MARK, ROUTED_VNI, VXLAN_DEVICE, VXLAN_PORT,
 };
+use ports::Ports;
+use sets::named;
 use std::collections::BTreeMap;
 
 /// Before connection tracking (-200), after its defragmentation (-400).
 const RAW: i32 = -300;
 /// Where routes may still be chosen by a mark.
 const MANGLE: i32 = -150;
+/// Before Docker's destination translation (-100).
+const BEFORE_DESTINATION_NAT: i32 = -110;
 /// Before Docker's and the host's own filters (0).
 const BEFORE_FILTER: i32 = -10;
 /// Before Docker's source translation (100).
@@ -37,24 +43,32 @@ const BEFORE_SOURCE_NAT: i32 = 90;
 
 /// Adds the table, and asks that what it accepts may pass the forward chains of others.
 pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
+    let published = ports::of(survey);
     state.firewall.sets = sets::of(survey);
+    state.firewall.sets.extend(published.iter().flat_map(Ports::sets));
     let mut chains = Chains(&mut state.firewall.chains);
     chains.hook("raw_prerouting", ChainKind::Filter, HookPoint::Prerouting, RAW, raw_prerouting(survey));
     chains.plain("tunnel_in", tunnel_in(survey));
     chains.plain("endpoint_in", endpoint_in(survey));
     chains.hook("raw_output", ChainKind::Filter, HookPoint::Output, RAW, raw_output(survey));
     chains.hook("probe_output", ChainKind::Route, HookPoint::Output, MANGLE, probe_output(survey));
+    ports::fill(&published, &mut chains);
     chains.hook("forwarded", ChainKind::Filter, HookPoint::Forward, BEFORE_FILTER, forwarded(survey));
     for family in &survey.families {
         let words = Words::of(*family);
-        chains.plain(&format!("forward{}", words.suffix), forward(words));
+        let published = published.iter().find(|ports| ports.family == *family);
+        chains.plain(&format!("forward{}", words.suffix), forward(words, published));
         chains.plain(&format!("isolation{}", words.suffix), isolation(words));
     }
     chains.plain("forward_outside", forward_outside(survey));
     chains.plain("forward_accept", forward_accept());
     chains.hook("own_input", ChainKind::Filter, HookPoint::Input, BEFORE_FILTER, own_input(survey));
     let (point, priority) = (HookPoint::Postrouting, BEFORE_SOURCE_NAT);
-    chains.hook("nat_postrouting", ChainKind::Nat, point, priority, nat_postrouting(survey));
+    let mut translated = nat_postrouting(survey);
+    if !published.is_empty() {
+        translated.insert(0, ports::postrouting());
+    }
+    chains.hook("nat_postrouting", ChainKind::Nat, point, priority, translated);
     state.forward_accept = survey.families.iter().copied().collect();
 }
 
@@ -79,6 +93,8 @@ struct Words {
     icmp: &'static str,
     /// Ends the names of sets and chains.
     suffix: &'static str,
+    /// The family, where nft asks for it.
+    nfproto: &'static str,
     /// Of an inner packet, in Ethernet (IEEE 802).
     ethertype: &'static str,
 }
@@ -86,8 +102,10 @@ struct Words {
 impl Words {
     const fn of(family: Family) -> Self {
         match family {
-            Family::V4 => Self { ip: "ip", icmp: "icmp", suffix: "4", ethertype: "0x0800" },
-            Family::V6 => Self { ip: "ip6", icmp: "icmpv6", suffix: "6", ethertype: "0x86dd" },
+            Family::V4 => Self { ip: "ip", icmp: "icmp", suffix: "4", nfproto: "ipv4", ethertype: "0x0800" },
+            Family::V6 => {
+                Self { ip: "ip6", icmp: "icmpv6", suffix: "6", nfproto: "ipv6", ethertype: "0x86dd" }
+            }
         }
     }
 }
@@ -133,11 +151,11 @@ fn tunnel_in(survey: &Survey<'_>) -> Vec<Rule> {
 }
 
 fn endpoint_in(survey: &Survey<'_>) -> Vec<Rule> {
-    let mut rules: Vec<_> = words(survey)
-        .map(|Words { ip, suffix, .. }| {
-            Rule::new("own address", format!("iifname . {ip} saddr @endpoints{suffix} accept"))
-        })
-        .collect();
+    // Where ports are published the kernel would take it (`route_localnet`); of IPv6 it never does.
+    let mut rules = vec![Rule::new("the loopback of this host", "ip daddr 127.0.0.0/8 counter drop")];
+    rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
+        Rule::new("own address", format!("iifname . {ip} saddr @endpoints{suffix} accept"))
+    }));
     if survey.uses(Family::V6) {
         rules.push(Rule::new("on the link", "ip6 saddr fe80::/10 ip6 daddr { fe80::/10, ff02::/16 } accept"));
         rules.push(Rule::new("duplicate detection", "ip6 saddr :: icmpv6 type nd-neighbor-solicit accept"));
@@ -187,13 +205,16 @@ fn forwarded(survey: &Survey<'_>) -> Vec<Rule> {
     rules
 }
 
-fn forward(Words { ip, suffix, .. }: Words) -> Vec<Rule> {
-    vec![
+fn forward(Words { ip, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Rule> {
+    let mut rules = vec![
         Rule::new(
             "segments fit the path in use",
             "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
         ),
         Rule::new("known connections", "ct state established,related goto forward_accept"),
+    ];
+    rules.extend(published.map(Ports::forward));
+    rules.extend([
         Rule::new(
             "inside the cluster",
             format!("{ip} saddr @cluster{suffix} {ip} daddr @cluster{suffix} goto isolation{suffix}"),
@@ -203,7 +224,8 @@ fn forward(Words { ip, suffix, .. }: Words) -> Vec<Rule> {
             format!("{ip} saddr @cluster{suffix} iifname \"{ENDPOINT_PREFIX}*\" goto forward_outside"),
         ),
         Rule::new("from outside", "counter drop"),
-    ]
+    ]);
+    rules
 }
 
 fn isolation(Words { ip, suffix, .. }: Words) -> Vec<Rule> {

@@ -2,7 +2,7 @@
 
 use crate::state::HostState;
 use crate::survey::Survey;
-use hopsack_types::{Family, IfName};
+use hopsack_types::{Family, IfName, PublishedPort};
 
 /// Of `accept_ra`; with 1, a kernel that forwards drops the default routes that it has learned and learns no new ones
 /// (`ip-sysctl.rst`).
@@ -15,7 +15,14 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
     if survey.uses(Family::V4) {
         settings.set("net/ipv4/ip_forward", 1);
         carriers.clone().for_each(|device| settings.distrust_redirects("ipv4", device));
-        for (device, _) in &survey.endpoints {
+        for (device, endpoint) in &survey.endpoints {
+            // Else nothing from 127.0.0.1 leaves by the device; what comes in for it our table drops.
+            settings.set_on(
+                "ipv4/conf",
+                device,
+                "route_localnet",
+                u32::from(at_the_loopback(&endpoint.ports)),
+            );
             // For containers that take other addresses of their subnet for neighbours of theirs.
             settings.set_on("ipv4/conf", device, "proxy_arp", 1);
             // Otherwise each first answer waits for up to 0.8 s.
@@ -35,6 +42,12 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
             settings.set_on("ipv6/conf", device, "accept_dad", 0);
         }
     }
+}
+
+/// Whether a published port is one of 127.0.0.1 too.
+fn at_the_loopback(ports: &[PublishedPort]) -> bool {
+    let mut addresses = ports.iter().map(|published| published.host.address);
+    addresses.any(|address| address.is_ipv4() && (address.is_unspecified() || address.is_loopback()))
 }
 
 /// While two hosts change the path between them, and always with probes, packets arrive by another device than the

@@ -4,7 +4,7 @@
 use hopsack_types::name::Labels;
 use hopsack_types::path::PathChoice;
 use hopsack_types::{
-    Cidr, EndpointId, Family, Host, HostId, IfName, Mac, Network, NetworkId, Pool, PoolName,
+    Cidr, EndpointId, Family, Host, HostId, IfName, Mac, Network, NetworkId, Pool, PoolName, PublishedPort,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -57,6 +57,9 @@ pub struct Endpoint {
     /// The user's labels.
     #[serde(default)]
     pub labels: Labels,
+    /// Ports of this host that lead to it.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
 }
 
 /// Who moves the container's end of the veth pair.

@@ -7,6 +7,7 @@
 
 use crate::address::{Cidr, Family, Mac};
 use crate::name::IfName;
+use crate::port::Protocol;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -102,14 +103,17 @@ impl PartialEq for Rule {
     }
 }
 
-/// A set of tuples. Elements of an interval set are disjoint, and every address in one is written as a prefix.
+/// A set of tuples, or a map from tuples to tuples. Elements of an interval set are disjoint, and every address in one
+/// is written as a prefix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Set {
     /// Types of the tuple's fields, in order.
     pub fields: Vec<FieldKind>,
+    /// Of a map, types of the fields that it leads to; empty in a set.
+    pub data: Vec<FieldKind>,
     /// Whether prefixes are elements (nft's `flags interval`).
     pub interval: bool,
-    /// The tuples.
+    /// The tuples. A map's go on with what they lead to; what is before that is in one of them only.
     pub elements: BTreeSet<Vec<Field>>,
 }
 
@@ -123,6 +127,10 @@ pub enum FieldKind {
     Mac,
     /// `ifname`.
     Interface,
+    /// `inet_proto`.
+    Protocol,
+    /// `inet_service`.
+    Port,
     /// The source address of the IP packet inside a VXLAN packet (RFC 7348), read out of the outer UDP payload.
     InnerSource(Family),
 }
@@ -148,4 +156,8 @@ pub enum Field {
     Mac(Mac),
     /// An interface.
     Interface(IfName),
+    /// A protocol.
+    Protocol(Protocol),
+    /// A port.
+    Port(u16),
 }

@@ -11,6 +11,7 @@ pub mod intent;
 pub mod name;
 pub mod numbers;
 pub mod path;
+pub mod port;
 pub mod resource;
 pub mod revision;
 
@@ -18,5 +19,6 @@ pub use address::{Cidr, Family, Mac};
 pub use id::{ClusterId, EndpointId, HostId, NetworkId, TokenId};
 pub use name::{HostName, IfName, Labels, NetworkName, PoolName};
 pub use path::PathKind;
+pub use port::{HostPort, Protocol, PublishedPort};
 pub use resource::{Host, Isolation, Network, Pool};
 pub use revision::{Generation, Incarnation, Revision, Seq};

@@ -91,6 +91,7 @@ pub async fn create(member: &Member, request: EndpointRequest) -> Result<Endpoin
         attachment: Attachment::Docker,
         name: request.name,
         labels: request.labels,
+        ports: Vec::new(),
     };
     put(member, endpoint).await
 }
@@ -211,6 +212,7 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         attachment: Attachment::Namespace { path: request.namespace, interface: request.interface },
         name: request.name,
         labels: request.labels,
+        ports: Vec::new(),
     };
     // Looked at again when the endpoint is put: several may be on their way to one interface.
     let taken = taken(&member.endpoints.lock().unwrap_or_else(PoisonError::into_inner), &endpoint);

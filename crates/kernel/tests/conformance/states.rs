@@ -121,7 +121,7 @@ fn fill_firewall(state: &mut HostState) {
     ];
     state.firewall.chains.insert("forward".into(), Chain { hook: Some(hook), rules });
     let elements = [1, 2].map(|number| vec![Field::Interface(veth(number, Container::External).0)]).into();
-    let set = Set { fields: vec![FieldKind::Interface], interval: false, elements };
+    let set = Set { fields: vec![FieldKind::Interface], data: Vec::new(), interval: false, elements };
     state.firewall.sets.insert("endpoints".into(), set);
 }
 

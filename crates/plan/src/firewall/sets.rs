@@ -35,7 +35,8 @@ pub fn of(survey: &Survey<'_>) -> BTreeMap<String, Set> {
     sets
 }
 
-fn named(name: &str, family: Family) -> String {
+/// The name of a set of one family.
+pub fn named(name: &str, family: Family) -> String {
     format!("{name}{}", if family == Family::V4 { "4" } else { "6" })
 }
 
@@ -43,6 +44,7 @@ fn exact(family: Family, addresses: impl Iterator<Item = IpAddr>) -> Set {
     let elements = addresses.filter(|address| Family::of(*address) == family);
     Set {
         fields: vec![FieldKind::Address(family)],
+        data: Vec::new(),
         interval: false,
         elements: elements.map(|address| vec![Field::Address(address)]).collect(),
     }
@@ -52,6 +54,7 @@ fn prefixes(family: Family, prefixes: impl Iterator<Item = Cidr>) -> Set {
     let elements = disjoint(prefixes.filter(|prefix| prefix.family() == family));
     Set {
         fields: vec![FieldKind::Address(family)],
+        data: Vec::new(),
         interval: true,
         elements: elements.into_iter().map(|prefix| vec![Field::Prefix(prefix)]).collect(),
     }
@@ -72,7 +75,12 @@ fn endpoints(survey: &Survey<'_>, family: Family) -> Set {
             elements.insert(vec![Field::Interface(device.clone()), Field::Address(*address)]);
         }
     }
-    Set { fields: vec![FieldKind::Interface, FieldKind::Address(family)], interval: false, elements }
+    Set {
+        fields: vec![FieldKind::Interface, FieldKind::Address(family)],
+        data: Vec::new(),
+        interval: false,
+        elements,
+    }
 }
 
 /// Which addresses of peers may come from which device: all through the tunnel, those of neighbours over the
@@ -92,7 +100,12 @@ fn sources(survey: &Survey<'_>, family: Family) -> Set {
             elements.insert(vec![Field::Interface(device.clone()), Field::Prefix(prefix)]);
         }
     }
-    Set { fields: vec![FieldKind::Interface, FieldKind::Address(family)], interval: true, elements }
+    Set {
+        fields: vec![FieldKind::Interface, FieldKind::Address(family)],
+        data: Vec::new(),
+        interval: true,
+        elements,
+    }
 }
 
 /// Which addresses may be inside a tunnel packet of which member.
@@ -108,7 +121,12 @@ fn inner(survey: &Survey<'_>, family: Family) -> Set {
             elements.insert(vec![Field::Prefix(Cidr::host(member)), Field::Prefix(prefix)]);
         }
     }
-    Set { fields: vec![FieldKind::Address(outer), FieldKind::InnerSource(family)], interval: true, elements }
+    Set {
+        fields: vec![FieldKind::Address(outer), FieldKind::InnerSource(family)],
+        data: Vec::new(),
+        interval: true,
+        elements,
+    }
 }
 
 /// Source and destination in one network.
@@ -117,6 +135,7 @@ fn same(survey: &Survey<'_>, family: Family) -> Set {
     let address = FieldKind::Address(family);
     Set {
         fields: vec![address, address],
+        data: Vec::new(),
         interval: true,
         elements: subnets.map(|subnet| vec![Field::Prefix(subnet), Field::Prefix(subnet)]).collect(),
     }

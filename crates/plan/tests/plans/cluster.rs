@@ -76,6 +76,7 @@ pub fn endpoint(number: u8, network: NetworkId, addresses: &[&str]) -> (Endpoint
         attachment: Attachment::Docker,
         name: format!("c{number}"),
         labels: BTreeMap::new(),
+        ports: Vec::new(),
     };
     (id, endpoint)
 }

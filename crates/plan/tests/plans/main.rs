@@ -5,4 +5,5 @@ mod cluster;
 mod firewall;
 mod namespaces;
 mod packets;
+mod ports;
 mod routed;

@@ -1,0 +1,185 @@
+//! Published ports: packets for a port of this host go on to a container of its own. Who comes from outside or from
+//! this host keeps its address, so that the container sees its clients.
+//!
+//! Docker's own translation stands behind ours. Both hold the host's ports by sockets, so no port is in both.
+//!
+//! What must not live here: which port is whose (the agent decides, and holds it), and where nothing is published,
+//! anything: a packet of a host without published ports passes no chain of these.
+
+use super::{BEFORE_DESTINATION_NAT, Chains, Words, named};
+use crate::survey::Survey;
+use hopsack_types::firewall::{ChainKind, Field, FieldKind, HookPoint, Rule, Set};
+use hopsack_types::numbers::ENDPOINT_PREFIX;
+use hopsack_types::{Family, HostPort, Protocol, PublishedPort};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// A port of a container.
+type Target = (IpAddr, Protocol, u16);
+
+/// What this host publishes in one family.
+pub struct Ports {
+    words: Words,
+    /// The family.
+    pub family: Family,
+    /// Where what comes from the loopback goes on from; none where this host has no address in the cluster.
+    own: Option<IpAddr>,
+    /// At all addresses of this host.
+    any: BTreeMap<(Protocol, u16), Target>,
+    /// At one of them.
+    at: BTreeMap<(IpAddr, Protocol, u16), Target>,
+}
+
+/// The families that something is published in.
+pub fn of(survey: &Survey<'_>) -> Vec<Ports> {
+    let all = survey.families.iter().map(|family| Ports::new(survey, *family));
+    all.filter(|ports| !ports.any.is_empty() || !ports.at.is_empty()).collect()
+}
+
+/// A container's published ports with their targets; none of a family that the container has no address of.
+fn targets(addresses: &[IpAddr], ports: &[PublishedPort]) -> impl Iterator<Item = (HostPort, Target)> {
+    ports.iter().filter_map(|published| {
+        let host = published.host;
+        let family = Family::of(host.address);
+        let address = addresses.iter().copied().find(|address| Family::of(*address) == family)?;
+        Some((host, (address, host.protocol, published.container_port.get())))
+    })
+}
+
+impl Ports {
+    fn new(survey: &Survey<'_>, family: Family) -> Self {
+        let own = survey.own.address(family);
+        let (any, at) = (BTreeMap::new(), BTreeMap::new());
+        let mut ports = Self { words: Words::of(family), family, own, any, at };
+        let all = survey.endpoints.iter().flat_map(|(_, e)| targets(&e.addresses, &e.ports));
+        for (HostPort { protocol, address, port }, target) in
+            all.filter(|(host, _)| Family::of(host.address) == family)
+        {
+            // Should two claim one port, the kernel would refuse both.
+            if address.is_unspecified() {
+                ports.any.entry((protocol, port.get())).or_insert(target);
+            } else {
+                ports.at.entry((address, protocol, port.get())).or_insert(target);
+            }
+        }
+        ports
+    }
+
+    fn targets(&self) -> BTreeSet<Target> {
+        self.any.values().chain(self.at.values()).copied().collect()
+    }
+
+    /// The maps that translate, and the sets of what they lead to.
+    pub fn sets(&self) -> impl Iterator<Item = (String, Set)> {
+        let address = FieldKind::Address(self.family);
+        let leads_to = |(address, _, port): &Target| [Field::Address(*address), Field::Port(*port)];
+        let exact = |fields: &[FieldKind], data: &[FieldKind], elements: BTreeSet<Vec<Field>>| Set {
+            fields: fields.to_vec(),
+            data: data.to_vec(),
+            interval: false,
+            elements,
+        };
+        let tuple = |(address, protocol, port): Target| {
+            vec![Field::Address(address), Field::Protocol(protocol), Field::Port(port)]
+        };
+        let any = self.any.iter().map(|((protocol, port), target)| {
+            [Field::Protocol(*protocol), Field::Port(*port)].into_iter().chain(leads_to(target)).collect()
+        });
+        let at = self.at.iter().map(|(at, target)| tuple(*at).into_iter().chain(leads_to(target)).collect());
+        let (protocol, port) = (FieldKind::Protocol, FieldKind::Port);
+        let targets = self.targets();
+        let hairpin = targets.iter().map(|(address, ..)| vec![Field::Address(*address); 2]).collect();
+        [
+            ("ports_any", exact(&[protocol, port], &[address, port], any.collect())),
+            ("ports_at", exact(&[address, protocol, port], &[address, port], at.collect())),
+            ("published", exact(&[address, protocol, port], &[], targets.into_iter().map(tuple).collect())),
+            ("hairpin", exact(&[address, address], &[], hairpin)),
+        ]
+        .map(|(name, set)| (named(name, self.family), set))
+        .into_iter()
+    }
+
+    /// Lets in what was translated, and nothing else: not who writes to the container's own address.
+    pub fn forward(&self) -> Rule {
+        let Words { ip, suffix, .. } = self.words;
+        let target = format!("{ip} daddr . meta l4proto . th dport @published{suffix}");
+        Rule::new("to a published port", format!("ct status dnat {target} goto forward_accept"))
+    }
+
+    /// What comes in and is not for the published ports, whatever they are.
+    fn not_from_there(&self) -> [Rule; 2] {
+        let Words { ip, suffix, .. } = self.words;
+        let loopback = loopback(self.family);
+        [
+            // This host takes it for its own before it sees that it cannot come from there.
+            Rule::new("the loopback of this host only", format!("{ip} daddr {loopback} return")),
+            Rule::new(
+                "host addresses from outside",
+                format!("{ip} daddr @own{suffix} {ip} saddr != @cluster{suffix} return"),
+            ),
+        ]
+    }
+
+    fn translate(&self) -> [Rule; 2] {
+        let Words { ip, suffix, nfproto, .. } = self.words;
+        let to =
+            |key: &str, map: &str| format!("meta nfproto {nfproto} dnat {ip} to {key} map @{map}{suffix}");
+        [
+            Rule::new(
+                "published at one address",
+                to(&format!("{ip} daddr . meta l4proto . th dport"), "ports_at"),
+            ),
+            Rule::new("published at all", to("meta l4proto . th dport", "ports_any")),
+        ]
+    }
+
+    /// Whose answers would not find the way back here: they would stay in the container, go to its own loopback, or
+    /// leave by another interface of a container that is in the client's network too.
+    fn sources(&self) -> [Rule; 3] {
+        let Words { ip, suffix, .. } = self.words;
+        let translate = match self.own {
+            Some(own) => format!("snat {ip} to {own}"),
+            None => "masquerade".to_owned(),
+        };
+        let loopback = loopback(self.family);
+        let other = format!(
+            "{ip} saddr @cluster{suffix} {ip} saddr != @hosts{suffix} {ip} saddr . {ip} daddr != @same{suffix}"
+        );
+        [
+            Rule::new("to itself", format!("{ip} saddr . {ip} daddr @hairpin{suffix} {translate}")),
+            Rule::new("from the loopback", format!("{ip} saddr {loopback} {translate}")),
+            Rule::new("from other networks", format!("{other} {translate}")),
+        ]
+    }
+}
+
+/// What each host has for itself (RFC 1122, RFC 4291).
+const fn loopback(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "127.0.0.0/8",
+        Family::V6 => "::1",
+    }
+}
+
+/// Adds the chains of published ports.
+pub fn fill(all: &[Ports], chains: &mut Chains<'_>) {
+    if all.is_empty() {
+        return;
+    }
+    let local = Rule::new("to this host", "fib daddr type local goto ports");
+    let mut prerouting: Vec<Rule> = all.iter().flat_map(Ports::not_from_there).collect();
+    prerouting.push(local.clone());
+    let (nat, priority) = (ChainKind::Nat, BEFORE_DESTINATION_NAT);
+    chains.hook("nat_prerouting", nat, HookPoint::Prerouting, priority, prerouting);
+    chains.hook("nat_output", nat, HookPoint::Output, priority, vec![local]);
+    chains.plain("ports", all.iter().flat_map(Ports::translate).collect());
+    chains.plain("port_sources", all.iter().flat_map(Ports::sources).collect());
+}
+
+/// Sends what was translated to where its source is looked at.
+pub fn postrouting() -> Rule {
+    Rule::new(
+        "to published ports",
+        format!("oifname \"{ENDPOINT_PREFIX}*\" ct status dnat goto port_sources"),
+    )
+}
