@@ -27,6 +27,12 @@ pub enum Feature {
     Ping,
     /// Busybox, linked statically, for images.
     Busybox,
+    /// docker-compose.
+    Compose,
+    /// ufw.
+    Ufw,
+    /// firewalld, and the message bus that it is spoken to over.
+    Firewalld,
 }
 
 /// Why a test does not run here.
@@ -55,6 +61,14 @@ pub fn check(feature: Feature) -> Result<(), Skip> {
         Feature::Tcpdump => (runs(&["tcpdump", "--version"]), "no tcpdump: install tcpdump"),
         Feature::Iperf3 => (runs(&["iperf3", "--version"]), "no iperf3: install iperf3"),
         Feature::Ping => (runs(&["ping", "-V"]), "no ping: install iputils-ping"),
+        Feature::Compose => {
+            (runs(&["docker-compose", "--version"]), "no docker-compose: install docker-compose")
+        }
+        Feature::Ufw => (runs(&["ufw", "--version"]), "no ufw: install ufw"),
+        Feature::Firewalld => (
+            runs(&["firewalld", "--help"]) && runs(&["dbus-daemon", "--version"]),
+            "no firewalld or no dbus-daemon: install firewalld",
+        ),
         Feature::Busybox => (runs(&["busybox", "--list"]), "no busybox: install busybox-static"),
     };
     if there { Ok(()) } else { Err(Skip(why)) }

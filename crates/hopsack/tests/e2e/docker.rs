@@ -1,9 +1,11 @@
 //! Docker as its users type it: three real engines with an agent each, h1 and h2 on one segment, h3 behind a router.
 
 mod containers;
+mod neighbours;
 mod networks;
 mod reach;
 mod restarts;
+mod swarm;
 
 use crate::scene::{SETTLED, Scene};
 use hopsack_lab::{Amount, ENGINE, Host, HostKind, IMAGE, Inside, Place, TcpFlow, Topology, wait};
