@@ -21,16 +21,28 @@ use hopsack_types::IfName;
 use hopsack_types::firewall::Firewall;
 pub(crate) use observe::is_ours;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long what we wrote is believed to be there without reading it.
+const BELIEVED: Duration = Duration::from_secs(10);
 
 /// The Linux kernel.
 pub struct LinuxKernel {
     socket: Socket,
     nft: Nft,
     forward: ForwardChains,
-    /// Our table as it was at a generation of nftables. Reading it takes 10 ms and more, the number 20 µs.
-    firewall: Option<(u32, Firewall)>,
+    firewall: Option<KnownFirewall>,
     /// Numbers of links by name, as far as they are known in the present pass.
     indexes: BTreeMap<IfName, u32>,
+}
+
+/// Our table as it was at a generation of nftables. Reading it takes 10 ms and more, the number 20 µs.
+#[derive(Debug)]
+struct KnownFirewall {
+    generation: u32,
+    firewall: Firewall,
+    /// When it was written by us, if it was not read since.
+    written: Option<Instant>,
 }
 
 impl LinuxKernel {
@@ -51,14 +63,31 @@ impl LinuxKernel {
     }
 
     fn observe_firewall(&mut self, now: u32) -> Result<Firewall, KernelError> {
-        if let Some((seen, firewall)) = &self.firewall
-            && *seen == now
+        if let Some(known) = &self.firewall
+            && known.generation == now
+            && known.written.is_none_or(|written| written.elapsed() < BELIEVED)
         {
-            return Ok(firewall.clone());
+            return Ok(known.firewall.clone());
         }
         let firewall = self.nft.observe()?;
-        self.firewall = Some((now, firewall.clone()));
+        self.firewall = Some(KnownFirewall { generation: now, firewall: firewall.clone(), written: None });
         Ok(firewall)
+    }
+
+    /// Changes our table. If its generation was known before, and is the next one now, then nobody else wrote, and
+    /// nothing has to be read again: a container that starts waits for one `nft` and not for more.
+    fn write_firewall(&mut self, observed: &Firewall, desired: &Firewall) -> Result<u64, KernelError> {
+        let before = generation()?;
+        let known = self.firewall.take();
+        let known = known.is_some_and(|known| known.generation == before && known.firewall == *observed);
+        let changes = self.nft.apply(observed, desired)?;
+        let after = generation()?;
+        if known && after == before.wrapping_add(1) {
+            let (firewall, written) = (desired.clone(), Some(Instant::now()));
+            self.firewall = Some(KnownFirewall { generation: after, firewall, written });
+            self.forward.unchanged(before, after);
+        }
+        Ok(changes)
     }
 
     /// The number of a link.

@@ -51,6 +51,14 @@ impl ForwardChains {
             .collect()
     }
 
+    /// Nothing of others has changed between two generations of nftables.
+    pub fn unchanged(&mut self, before: u32, after: u32) {
+        self.iptables.unchanged(before, after);
+        if let Some(firewalld) = &mut self.firewalld {
+            firewalld.unchanged(before, after);
+        }
+    }
+
     /// Puts our rules first where something could stand in the way, or takes them away wherever they are.
     pub fn set(&mut self, family: Family, accept: bool) -> Result<(), KernelError> {
         self.iptables.set(family, accept)?;

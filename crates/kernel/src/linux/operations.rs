@@ -180,8 +180,7 @@ impl Operations for LinuxKernel {
     }
 
     fn change_firewall(&mut self, observed: &Firewall, desired: &Firewall) -> Result<u64, KernelError> {
-        self.firewall = None;
-        Ok(self.nft.apply(observed, desired)?)
+        self.write_firewall(observed, desired)
     }
 
     fn set_forward_accept(&mut self, family: Family, accept: bool) -> Result<(), KernelError> {

@@ -1,8 +1,8 @@
 //! A host whose default route comes from an IPv6 router's advertisements keeps it when we turn on forwarding.
 
 use super::states::name;
-use super::{UNDERLAY, on_linux, reconcile};
-use hopsack_kernel::{DefaultRoute, FakeKernel, LinuxKernel, Surroundings, surroundings};
+use super::{ReadBack, UNDERLAY, on_linux, reconcile};
+use hopsack_kernel::{DefaultRoute, FakeKernel, Surroundings, surroundings};
 use hopsack_netlink::{Socket, sysctl};
 use hopsack_plan::HostState;
 use hopsack_types::Family;
@@ -57,7 +57,7 @@ fn forwarding(accept: Option<&str>) -> HostState {
 }
 
 /// Runs a test on Linux where a router's advertisement was followed.
-fn with_router(test: impl FnOnce(&mut LinuxKernel) + Send) {
+fn with_router(test: impl FnOnce(&mut ReadBack) + Send) {
     on_linux(|kernel, _| {
         sysctl::write(ACCEPT, "1").unwrap();
         // Both ends are in one namespace.

@@ -11,6 +11,7 @@ use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, Route, RouteTarget};
 use hopsack_types::{Family, IfName};
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -318,13 +319,13 @@ fn a_watch_tells_of_others_changes_and_not_of_ours() {
         let desired = full(container);
         reconcile(kernel, &desired);
         let (changed_tx, changed_rx) = mpsc::channel();
-        let watch = watch(vec![kernel.port()], move || changed_tx.send(()).unwrap_or_default()).unwrap();
+        let watch = watch(vec![kernel.0.port()], move || changed_tx.send(()).unwrap_or_default()).unwrap();
         let mut socket = Socket::open().unwrap();
         let hop0 = index(&mut socket, "hop0");
         let meddling: [&mut dyn FnMut(); 4] = [
             &mut || socket.remove_address(hop0, "10.32.0.1/32".parse().unwrap()).unwrap(),
             &mut || {
-                let flushed = std::process::Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
+                let flushed = Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
                 assert!(flushed.success());
             },
             &mut || {
@@ -445,4 +446,39 @@ fn a_kernel_can_be_handed_to_another_thread() {
     assert_send::<LinuxKernel>();
     assert_send::<KernelError>();
     assert_send::<Box<dyn Kernel>>();
+}
+
+#[test]
+fn what_was_written_is_believed_until_somebody_else_writes() {
+    on_linux(|kernel, container| {
+        let desired = full(container);
+        reconcile(kernel, &desired);
+        let own = &mut kernel.0;
+        let before = own.observe(&desired).unwrap();
+        let mut less = desired.clone();
+        less.firewall.sets.values_mut().for_each(|set| drop(set.elements.pop_first()));
+        assert_eq!(own.apply(&before, &less).failures, []);
+        pretty_eq(&own.observe(&less).unwrap(), &LinuxKernel::new().unwrap().observe(&less).unwrap());
+        pretty_eq(&own.observe(&less).unwrap(), &less);
+        let flush = Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
+        assert!(flush.success());
+        assert!(own.observe(&less).unwrap().firewall.chains.is_empty(), "the flush was not seen");
+    });
+}
+
+#[test]
+fn what_somebody_wrote_meanwhile_is_seen_after_our_own_write() {
+    on_linux(|kernel, container| {
+        let desired = full(container);
+        reconcile(kernel, &desired);
+        let own = &mut kernel.0;
+        let before = own.observe(&desired).unwrap();
+        let chain = before.firewall.chains.keys().next().unwrap().clone();
+        let flush = Command::new("nft").args(["flush", "chain", "inet", "hopsack", &chain]).status().unwrap();
+        assert!(flush.success());
+        let mut less = desired.clone();
+        less.firewall.sets.values_mut().for_each(|set| drop(set.elements.pop_first()));
+        assert_eq!(own.apply(&before, &less).failures, []);
+        assert_ne!(own.observe(&less).unwrap().firewall, less.firewall, "the flushed chain was not seen");
+    });
 }

@@ -10,13 +10,14 @@ mod linux;
 mod random;
 mod states;
 
-use hopsack_kernel::{Applied, FakeKernel, Kernel, LinuxKernel, Table};
+use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError, LinuxKernel, Table};
 use hopsack_netlink::Socket;
 use hopsack_netlink::link::{Base, LinkChange};
 use hopsack_netlink::netns::in_new_ns;
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, LinkKind, RouteTarget};
 use states::{full, name, without_each};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -28,8 +29,25 @@ fn on_fake(test: impl FnOnce(&mut dyn Kernel, &Path)) {
     test(&mut FakeKernel::new([name(UNDERLAY)]), Path::new("/run/netns/fake"));
 }
 
+/// A kernel that is read anew for each look: one that wrote itself believes what it wrote.
+struct ReadBack(LinuxKernel);
+
+impl Kernel for ReadBack {
+    fn observe(&mut self, desired: &HostState) -> Result<HostState, KernelError> {
+        LinuxKernel::new()?.observe(desired)
+    }
+
+    fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied {
+        self.0.apply(observed, desired)
+    }
+
+    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        self.0.observe_sysctls(names)
+    }
+}
+
 /// Runs a test on Linux, in a new namespace with an underlay device; it gets the path of a container's namespace.
-fn on_linux(test: impl FnOnce(&mut LinuxKernel, &Path) + Send) {
+fn on_linux(test: impl FnOnce(&mut ReadBack, &Path) + Send) {
     with_container(|container| {
         in_new_ns(|| {
             let mut socket = Socket::open().unwrap();
@@ -42,7 +60,7 @@ fn on_linux(test: impl FnOnce(&mut LinuxKernel, &Path) + Send) {
             }
             let index = socket.link(&device).unwrap().unwrap().index;
             socket.add_address(index, "192.0.2.1/24".parse().unwrap()).unwrap();
-            test(&mut LinuxKernel::new().unwrap(), container);
+            test(&mut ReadBack(LinuxKernel::new().unwrap()), container);
         })
         .unwrap();
     });

@@ -23,6 +23,15 @@ impl Firewalld {
         search("nft").map(|nft| Self { nft, seen: None })
     }
 
+    /// Nothing of others has changed between two generations of nftables.
+    pub fn unchanged(&mut self, before: u32, after: u32) {
+        if let Some((seen, _)) = &mut self.seen
+            && *seen == before
+        {
+            *seen = after;
+        }
+    }
+
     /// The chain, empty without firewalld. `generation` is that of nftables now.
     pub fn look(&mut self, generation: u32) -> Chain {
         if let Some((seen, chain)) = &self.seen

@@ -63,6 +63,13 @@ impl IpTables {
         Self { programs, seen: BTreeMap::new() }
     }
 
+    /// Nothing of others has changed between two generations of nftables.
+    pub fn unchanged(&mut self, before: u32, after: u32) {
+        for (seen, _) in self.seen.values_mut().filter(|(seen, _)| *seen == before) {
+            *seen = after;
+        }
+    }
+
     /// What stands there of a family, of each flavour in use. `generation` is that of nftables now.
     pub fn in_use(&mut self, family: Family, generation: u32) -> Vec<Chains> {
         let programs: Vec<Program> =
