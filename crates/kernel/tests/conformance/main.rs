@@ -10,14 +10,13 @@ mod linux;
 mod random;
 mod states;
 
-use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError, LinuxKernel, Table};
+use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError, LinuxKernel, Silent, Table};
 use hopsack_netlink::Socket;
 use hopsack_netlink::link::{Base, LinkChange};
 use hopsack_netlink::netns::in_new_ns;
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, LinkKind, RouteTarget};
 use states::{full, name, without_each};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -41,8 +40,8 @@ impl Kernel for ReadBack {
         self.0.apply(observed, desired)
     }
 
-    fn observe_sysctls(&mut self, names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        self.0.observe_sysctls(names)
+    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
+        self.0.observe_silent(left)
     }
 }
 
