@@ -2,24 +2,21 @@
 
 use crate::endpoints::attachment;
 use crate::error::AgentError;
-use crate::intent::changes::{Writes, change};
 use crate::intent::networks;
 use crate::member::Member;
 use crate::parts::Parts;
 use crate::report;
-use crate::talk::peers::Peers;
 use crate::trust::entry;
 use crate::trust::identity::Identity;
-use crate::trust::token::JoinToken;
+use crate::trust::tokens;
 use async_trait::async_trait;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode,
     HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks,
-    ReleaseRequest, Status, SubnetRequest, TokenAnswer, TokenRequest,
+    ReleaseRequest, Status, SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
 };
 use hopsack_store::Store;
-use hopsack_types::intent::Key;
-use hopsack_types::{Cidr, EndpointId, Network, NetworkId};
+use hopsack_types::{Cidr, EndpointId, Network, NetworkId, TokenId};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
@@ -222,21 +219,16 @@ impl Api for Service {
 
     async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError> {
         let member = self.0.inside()?;
-        if request.valid_for == 0 || request.uses == Some(0) {
-            let message = "a token must be good for at least a second and one use";
-            return Err(ApiError::new(ErrorCode::Invalid, message));
-        }
-        let intent = member.intent.borrow().intent.clone();
-        let (Some(cluster), Some(me)) = (&intent.cluster, intent.hosts.get(&member.identity.host)) else {
-            let message = "this host's copy of the cluster's state has not arrived yet: try again";
-            return Err(ApiError::new(ErrorCode::NotReady, message));
-        };
-        let token = JoinToken::draw(cluster.ca_hash.clone(), &member.parts.entropy);
-        let expires_at = member.parts.clock.unix_seconds().saturating_add(request.valid_for);
-        let stored = token.stored(expires_at, request.uses);
-        change(member.store.as_ref(), |_| Ok((Writes::new().put(Key::Token(stored.id), &stored)?, ())))
-            .await?;
-        Ok(TokenAnswer { token: token.to_string(), address: Peers::control_address(me) })
+        self.to_the_end(async move { tokens::create(&member, request).await }).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, ApiError> {
+        Ok(tokens::list(&*self.0.inside()?))
+    }
+
+    async fn revoke_token(&self, token: TokenId) -> Result<(), ApiError> {
+        let member = self.0.inside()?;
+        self.to_the_end(async move { tokens::revoke(&member, token).await }).await
     }
 
     async fn status(&self) -> Result<Status, ApiError> {

@@ -8,3 +8,4 @@ pub mod entry;
 pub mod identity;
 pub mod keyring;
 pub mod token;
+pub mod tokens;

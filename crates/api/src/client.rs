@@ -2,7 +2,7 @@
 //! command starts in a millisecond.
 
 use crate::*;
-use hopsack_types::{Cidr, NetworkId};
+use hopsack_types::{Cidr, NetworkId, TokenId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cmp::Ordering;
@@ -113,6 +113,16 @@ impl Client {
     /// [`Api::create_token`].
     pub fn create_token(&self, request: &TokenRequest) -> Result<TokenAnswer, ClientError> {
         self.post(route::CREATE_TOKEN, request)
+    }
+
+    /// [`Api::tokens`].
+    pub fn tokens(&self) -> Result<Vec<TokenStatus>, ClientError> {
+        self.get(route::TOKENS)
+    }
+
+    /// [`Api::revoke_token`].
+    pub fn revoke_token(&self, token: TokenId) -> Result<(), ClientError> {
+        self.post(route::REVOKE_TOKEN, &token)
     }
 
     /// [`Api::status`].

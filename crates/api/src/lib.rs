@@ -15,7 +15,7 @@ pub use request::*;
 pub use status::*;
 
 use async_trait::async_trait;
-use hopsack_types::{EndpointId, Network};
+use hopsack_types::{EndpointId, Network, TokenId};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -35,6 +35,10 @@ pub trait Api: Send + Sync {
     async fn join(&self, request: JoinRequest) -> Result<JoinAnswer, ApiError>;
     /// Makes a join token.
     async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError>;
+    /// Join tokens, those that expire first first. Their secrets are known to nobody here.
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, ApiError>;
+    /// Takes a join token back. Hosts that have joined with it stay.
+    async fn revoke_token(&self, token: TokenId) -> Result<(), ApiError>;
     /// One screen about this host, its peers and what is wrong.
     async fn status(&self) -> Result<Status, ApiError>;
     /// The cluster's hosts.

@@ -5,6 +5,8 @@ use crate::VERSION;
 pub(crate) const INIT: &str = "/v1/cluster/init";
 pub(crate) const JOIN: &str = "/v1/cluster/join";
 pub(crate) const CREATE_TOKEN: &str = "/v1/tokens/create";
+pub(crate) const TOKENS: &str = "/v1/tokens";
+pub(crate) const REVOKE_TOKEN: &str = "/v1/tokens/revoke";
 pub(crate) const STATUS: &str = "/v1/status";
 pub(crate) const HOSTS: &str = "/v1/hosts";
 pub(crate) const PROPOSE_SUBNET: &str = "/v1/subnets/propose";
@@ -50,6 +52,8 @@ mod tests {
             INIT,
             JOIN,
             CREATE_TOKEN,
+            TOKENS,
+            REVOKE_TOKEN,
             STATUS,
             HOSTS,
             PROPOSE_SUBNET,

@@ -84,6 +84,11 @@ fn router(api: Arc<dyn Api>) -> Router {
             route::CREATE_TOKEN,
             post(async |State(api): Agent, Asked(r)| answer(api.create_token(r).await)),
         )
+        .route(route::TOKENS, get(async |State(api): Agent| answer(api.tokens().await)))
+        .route(
+            route::REVOKE_TOKEN,
+            post(async |State(api): Agent, Asked(r)| answer(api.revoke_token(r).await)),
+        )
         .route(route::STATUS, get(async |State(api): Agent| answer(api.status().await)))
         .route(route::HOSTS, get(async |State(api): Agent| answer(api.hosts().await)))
         .route(

@@ -1,6 +1,6 @@
 //! What an agent tells about itself.
 
-use hopsack_types::{Cidr, ClusterId, Generation, HostId, HostName, IfName, PathKind, Revision};
+use hopsack_types::{Cidr, ClusterId, Generation, HostId, HostName, IfName, PathKind, Revision, TokenId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -105,6 +105,20 @@ pub struct HostStatus {
     pub alive: bool,
     /// The path in use; none for this host itself.
     pub path: Option<PathStatus>,
+}
+
+/// A join token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStatus {
+    /// Its public half: the third part of its text.
+    pub id: TokenId,
+    /// When it is refused, seconds since 1970.
+    pub expires_at: u64,
+    /// How long it is good yet by the agent's clock, seconds; 0: it has expired.
+    pub expires_in: u64,
+    /// How many hosts may still join with it; none: any number.
+    pub uses_left: Option<u32>,
 }
 
 /// The path in use to a peer.

@@ -92,6 +92,11 @@ fn token_answer() -> TokenAnswer {
     TokenAnswer { token: "secret".to_owned(), address: "10.77.0.1:4677".parse().unwrap() }
 }
 
+fn token_status() -> TokenStatus {
+    let id = TokenId::from_bytes([4; 16]);
+    TokenStatus { id, expires_at: 1_800_000_060, expires_in: 60, uses_left: Some(1) }
+}
+
 fn status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
@@ -123,6 +128,12 @@ impl Api for Notebook {
     }
     async fn create_token(&self, request: TokenRequest) -> Result<TokenAnswer, ApiError> {
         self.answer(&request, token_answer())
+    }
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, ApiError> {
+        self.answer(&"tokens", vec![token_status()])
+    }
+    async fn revoke_token(&self, token: TokenId) -> Result<(), ApiError> {
+        self.answer(&token, ())
     }
     async fn status(&self) -> Result<Status, ApiError> {
         self.answer(&"status", status())
@@ -233,6 +244,9 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     let (target, token) = ("[fd00::1]:4677".parse().unwrap(), "t".to_owned());
     passes!(join(JoinRequest { address: target, token, name, advertise, without_vxlan: true }) => join_answer());
     passes!(create_token(TokenRequest { valid_for: 60, uses: Some(1) }) => token_answer());
+    passes!(tokens() => vec![token_status()]);
+    client.revoke_token(token_status().id).unwrap();
+    assert_eq!(agent.last_asked(), format!("{:?}", token_status().id));
     passes!(status() => status());
     passes!(hosts() => vec![host_status()]);
     let avoid = network().subnets;

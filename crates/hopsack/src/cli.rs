@@ -3,7 +3,7 @@
 
 use crate::output::Format;
 use crate::parse::{self, ControlAddress, Namespace};
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hopsack_api::SOCKET;
 use hopsack_types::numbers::CONTROL_PORT;
@@ -179,6 +179,14 @@ pub struct JoinToken {
 pub enum Token {
     /// Make a token and print the command that other hosts join with
     Create(CreateToken),
+    /// List tokens: how long each is good, and for how many hosts
+    Ls(Listing),
+    /// Take tokens back; who has joined stays
+    Revoke {
+        /// Ids, or as much of them as is needed
+        #[arg(required = true, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+        tokens: Vec<String>,
+    },
 }
 
 /// `hopsack token create`

@@ -1,13 +1,13 @@
-//! `hopsack init`, `join`, `token create` and `host ls`: how hosts become a cluster, and which ones they are.
+//! `hopsack init`, `join` and `host ls`: how hosts become a cluster, and which ones they are.
 
-use crate::cli::{CreateToken, Identity, Init, Join, JoinToken};
+use crate::cli::{Identity, Init, Join, JoinToken};
 use crate::error::CommandError;
 use crate::output::{Format, Output, list};
 use crate::parse::shortest;
 use crate::table::Table;
 use hopsack_agent::trust::token;
 use hopsack_api::client::Client;
-use hopsack_api::{HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, TokenAnswer, TokenRequest};
+use hopsack_api::{HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest};
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -32,7 +32,8 @@ fn show_init(answer: &InitAnswer, out: &mut Output<'_>) -> Result<(), CommandErr
     out.line(format_args!("\n  {}", join_command(*address, token)))
 }
 
-fn join_command(address: SocketAddr, token: &str) -> String {
+/// What is typed on a host that shall join.
+pub fn join_command(address: SocketAddr, token: &str) -> String {
     format!("hopsack join {} --token {token}", shortest(address))
 }
 
@@ -75,21 +76,6 @@ fn read_file(path: &Path) -> Result<String, CommandError> {
         fs::read_to_string(path)
     };
     text.map_err(|source| CommandError::ReadToken { path: path.to_owned(), source })
-}
-
-/// `hopsack token create`
-pub fn create_token(
-    client: &Client,
-    arguments: &CreateToken,
-    out: &mut Output<'_>,
-) -> Result<(), CommandError> {
-    let answer = client.create_token(&TokenRequest { valid_for: arguments.ttl, uses: arguments.uses })?;
-    let TokenAnswer { token, address } = &answer;
-    match arguments.listing.output {
-        Format::Json => out.json(&answer),
-        Format::Text if arguments.quiet => out.line(token),
-        Format::Text => out.line(join_command(*address, token)),
-    }
 }
 
 /// `hopsack host ls`

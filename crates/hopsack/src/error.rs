@@ -54,6 +54,12 @@ pub enum CommandError {
     /// The token is none.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// No token has an id that begins so.
+    #[error("there is no token {0:?}: `hopsack token ls` lists them")]
+    NoToken(String),
+    /// Several tokens have ids that begin so.
+    #[error("more than one token begins with {0:?}: give more of its id (`hopsack token ls`)")]
+    ManyTokens(String),
     /// No network has this name or id.
     #[error("there is no network {0:?}: `hopsack network ls` lists them")]
     NoNetwork(String),

@@ -16,6 +16,7 @@ mod parse;
 mod path;
 mod status;
 mod table;
+mod token;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -53,7 +54,7 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Agent(arguments) => agent::run(*arguments, cli.socket)?,
         Command::Init(arguments) => cluster::init(&client, arguments, out)?,
         Command::Join(arguments) => cluster::join(&client, arguments, out)?,
-        Command::Token(cli::Token::Create(arguments)) => cluster::create_token(&client, &arguments, out)?,
+        Command::Token(command) => token::run(&client, &command, out)?,
         Command::Host(cli::Host::Ls(listing)) => cluster::hosts(&client, listing.output, out)?,
         Command::Status(listing) => status::run(&client, listing.output, out)?,
         Command::Network(command) => network::run(&client, command, out)?,

@@ -49,7 +49,7 @@ pub fn secret_hash(secret: &[u8]) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {
     /// Unknown, revoked, or the secret is wrong; which of them is not told.
-    #[error("the token is not valid here: make a new one with `hopsack token create`")]
+    #[error("the token is not valid here, or was revoked: make a new one with `hopsack token create`")]
     Wrong,
     /// Too old.
     #[error("the token has expired: make a new one with `hopsack token create`")]

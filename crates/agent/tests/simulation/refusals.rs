@@ -3,9 +3,10 @@
 use crate::machine::Machine;
 use crate::world::{H1, H2, H3, World, play};
 use hopsack_agent::agent::Service;
+use hopsack_agent::trust::token::JoinToken;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, DetachRequest, EndpointRequest, ErrorCode, InitRequest,
-    JoinRequest, NetworkRequest,
+    JoinRequest, NetworkRequest, TokenStatus,
 };
 use hopsack_plan::HostState;
 use hopsack_types::intent::Intent;
@@ -79,7 +80,7 @@ fn tokens_that_are_wrong_expired_or_used_up_let_nobody_in() {
         let garbage = "this is not a join token: copy the whole of what `hopsack token create` printed (it begins \
                        with hopsack1.)";
         join_refused(&world, H2, ErrorCode::Invalid, garbage, joining(&world, H1, "hopsack1.abc")).await;
-        let wrong = "the token is not valid here: make a new one with `hopsack token create`";
+        let wrong = "the token is not valid here, or was revoked: make a new one with `hopsack token create`";
         join_refused(&world, H2, denied, wrong, joining(&world, H1, &forged(&token))).await;
         let short = world.token(H1, 5, None).await.unwrap();
         sleep(Duration::from_secs(6)).await;
@@ -99,12 +100,64 @@ fn tokens_that_are_wrong_expired_or_used_up_let_nobody_in() {
 }
 
 #[test]
+fn a_token_that_was_revoked_lets_nobody_in_any_more() {
+    play(SEED, |mut world| async move {
+        world.start().await;
+        let first = world.init(H1).await.unwrap();
+        let second = world.token(H1, 3600, Some(3)).await.unwrap();
+        let id = |token: &str| token.parse::<JoinToken>().unwrap().id;
+        world.join(H2, H1, &second).await.unwrap();
+        sleep(SETTLED).await;
+        // Listed and revoked on a host that has to ask the voter.
+        let listed = world.hosts[H2].api().tokens().await.unwrap();
+        let uses: Vec<_> = listed.iter().map(|token| (token.id, token.uses_left)).collect();
+        assert_eq!(uses, [(id(&second), Some(2)), (id(&first), None)], "what expires first is first");
+        let gone = id(&second);
+        world.call(H2, "revoke", |api| async move { api.revoke_token(gone).await }).await.unwrap();
+        sleep(SETTLED).await;
+        let wrong = "the token is not valid here, or was revoked: make a new one with `hopsack token create`";
+        join_refused(&world, H3, ErrorCode::Denied, wrong, joining(&world, H1, &second)).await;
+        let text = format!("there is no token {}: `hopsack token ls` lists them", gone.short());
+        refused(&world, H1, ErrorCode::NotFound, &text, |api| async move { api.revoke_token(gone).await })
+            .await;
+        let left: Vec<_> = world.hosts[H1].api().tokens().await.unwrap();
+        assert_eq!(left.iter().map(|token| token.id).collect::<Vec<_>>(), [id(&first)]);
+        // Who has joined with it stays, and the other token is as good as it was.
+        assert_eq!(world.join(H3, H2, &first).await, Ok(3));
+        world
+    });
+}
+
+#[test]
+fn tokens_that_have_expired_are_listed_for_a_day() {
+    play(SEED, |mut world| async move {
+        world.start().await;
+        world.init(H1).await.unwrap();
+        let old: JoinToken = world.token(H1, 60, None).await.unwrap().parse().unwrap();
+        let expired = |tokens: Vec<TokenStatus>| {
+            tokens.into_iter().filter(|token| token.expires_in == 0).map(|token| token.id).collect::<Vec<_>>()
+        };
+        world.around.clock.set_forward(3600);
+        world.token(H1, 60, None).await.unwrap();
+        sleep(SETTLED).await;
+        assert_eq!(expired(world.hosts[H1].api().tokens().await.unwrap()), [old.id]);
+        world.around.clock.set_forward(23 * 3600 + 61);
+        let new: JoinToken = world.token(H1, 60, None).await.unwrap().parse().unwrap();
+        sleep(SETTLED).await;
+        let known = world.hosts[H1].api().tokens().await.unwrap();
+        assert!(known.iter().all(|token| token.id != old.id), "{known:?}");
+        assert!(known.iter().any(|token| token.id == new.id && token.expires_in > 0), "{known:?}");
+        world
+    });
+}
+
+#[test]
 fn guessing_tokens_is_slowed_down() {
     play(SEED, |mut world| async move {
         world.start().await;
         let token = world.init(H1).await.unwrap();
         sleep(SETTLED).await;
-        let wrong = "the token is not valid here: make a new one with `hopsack token create`";
+        let wrong = "the token is not valid here, or was revoked: make a new one with `hopsack token create`";
         for _ in 0..10 {
             join_refused(&world, H2, ErrorCode::Denied, wrong, joining(&world, H1, &forged(&token))).await;
         }

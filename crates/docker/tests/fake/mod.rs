@@ -131,6 +131,12 @@ impl Api for FakeApi {
     async fn create_token(&self, _: TokenRequest) -> Result<TokenAnswer, ApiError> {
         refused(ErrorCode::Conflict, "not in this test")
     }
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
+    async fn revoke_token(&self, _: TokenId) -> Result<(), ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
     async fn status(&self) -> Result<Status, ApiError> {
         refused(ErrorCode::Conflict, "not in this test")
     }

@@ -65,6 +65,20 @@ fn a_wrong_token_lets_nobody_in_and_says_which_way_it_is_wrong() {
     // Whole seconds are counted.
     wait::until("the token to expire", SETTLED, || made.elapsed() > Duration::from_millis(2100)).unwrap();
 
+    let revoked = scene.hopsack("h1", &["token", "create", "--quiet", "--uses", "7"]);
+    let revoked = revoked.trim();
+    let listed = scene.hopsack("h3", &["token", "ls"]);
+    let id = revoked.split('.').nth(2).unwrap();
+    let line = listed.lines().find(|line| line.starts_with(&id[..10])).unwrap_or_else(|| panic!("{listed}"));
+    assert!(line.contains("  in ") && line.ends_with("  7"), "{line}");
+    assert!(listed.contains("  0\n"), "the token of one use is used up: {listed}");
+    let secret = revoked.rsplit('.').next().unwrap();
+    let told = scene.hopsack("h3", &["token", "ls", "-o", "json"]);
+    assert!(told.contains(id) && !told.contains(secret) && !told.contains("secret"), "{told}");
+    let told = scene.hopsack("h3", &["token", "revoke", &id[..6]]);
+    assert_eq!(told, format!("revoked token {}\n", &id[..10]));
+    assert!(!scene.hopsack("h3", &["token", "ls"]).contains(&id[..10]));
+
     let not_a_token = "error: this is not a join token: copy the whole of what `hopsack token create` printed (it begins with hopsack1.)";
     refuses(
         &scene,
@@ -81,7 +95,19 @@ fn a_wrong_token_lets_nobody_in_and_says_which_way_it_is_wrong() {
                 "h2",
                 1,
                 &["join", "10.77.1.1", "--token", &wrong],
-                "error: the token is not valid here: make a new one with `hopsack token create`",
+                "error: the token is not valid here, or was revoked: make a new one with `hopsack token create`",
+            ),
+            (
+                "h2",
+                1,
+                &["join", "10.77.1.1", "--token", revoked],
+                "error: the token is not valid here, or was revoked: make a new one with `hopsack token create`",
+            ),
+            (
+                "h1",
+                1,
+                &["token", "revoke", &id[..6]],
+                &format!("error: there is no token {:?}: `hopsack token ls` lists them", &id[..6]),
             ),
             (
                 "h2",
@@ -139,6 +165,8 @@ fn a_host_is_in_one_cluster_under_a_name_and_an_address_of_its_own() {
         &scene,
         &[
             ("h1", 1, &["token", "create"], alone),
+            ("h1", 1, &["token", "ls"], alone),
+            ("h1", 1, &["token", "revoke", "ab"], alone),
             ("h1", 1, &["host", "ls"], alone),
             ("h1", 1, &["network", "create", "web"], alone),
             ("h1", 1, &["attach", "c1", "--network", "web"], alone),
