@@ -49,10 +49,11 @@ pub(crate) fn service(cgroup: &str, storage: &str, more: &[String]) -> ServiceSp
     ServiceSpec { name: ENGINE.into(), argv, env: Vec::new() }
 }
 
-/// Writes the engine's own configuration file, with nothing in it.
-pub(crate) fn write_config(folder: &Path) -> Result<()> {
+/// Writes the engine's own configuration file. Containers run on while the engine is dead, or not.
+pub(crate) fn write_config(folder: &Path, live_restore: bool) -> Result<()> {
     let file = folder.join(CONFIG);
-    fs::write(&file, "{}").map_err(LabError::io("write", file.display()))
+    let config = format!("{{\"live-restore\": {live_restore}}}");
+    fs::write(&file, config).map_err(LabError::io("write", file.display()))
 }
 
 /// `overlay2` where overlays can be mounted with their layers in the work folder, else `vfs`.
@@ -91,6 +92,11 @@ impl Host {
             ping(&self.engine_socket())
                 .map_err(|error| format!("{error}; its log ends with:\n{}", self.log_tail(ENGINE, 15)))
         })
+    }
+
+    /// Lets containers run on while the engine is dead (`live-restore`), or not: from its next start on.
+    pub fn set_live_restore(&self, live_restore: bool) -> Result<()> {
+        write_config(self.folder(), live_restore)
     }
 
     /// Runs `docker ARGUMENTS` on the host. Anything but success is an error; gives what it wrote.

@@ -244,7 +244,7 @@ impl Lab {
             let host = Host::new(&state, member)?;
             let services = services(&state, member, options, storage);
             write_services(&state, &member.name, &services)?;
-            engine::write_config(&state.folder(&member.name))?;
+            engine::write_config(&state.folder(&member.name), false)?;
             host.await_supervisor()?;
             for service in &services {
                 host.define(service)?;

@@ -1,10 +1,12 @@
 //! Docker as its users type it: three real engines with an agent each, h1 and h2 on one segment, h3 behind a router.
 
+mod agreement;
 mod containers;
 mod neighbours;
 mod networks;
 mod reach;
 mod restarts;
+mod soak;
 mod swarm;
 
 use crate::scene::{SETTLED, Scene};
