@@ -115,10 +115,15 @@ fn plug(state: &State, member: &Member, segment: &Segment, device: &str, process
     let (port, mtu) = (&member.name, state.faults.mtu(segment));
     let mac = mac(state, segment, port);
     let switch = state.network(&segment.name)?;
-    // The far end of a host that has just died takes its port along, some time later.
+    // The far end of a host that has just died takes its port along, as late as the kernel likes.
     wait::value(&format!("the old port {port} to go"), Duration::from_secs(10), || {
         let gone = switch.enter(|| Ok(nix::net::if_::if_nametoindex(port.as_str()).is_err()));
-        if gone.map_err(|error| error.chain())? { Ok(()) } else { Err("it is there".to_owned()) }
+        if gone.map_err(|error| error.chain())? {
+            return Ok(());
+        }
+        // Refused where it goes at this moment by itself.
+        ip_batch(&switch, &format!("link del {port}\n")).map_err(|error| error.chain())?;
+        Err("it is there".to_owned())
     })?;
     let state_of_port = if state.faults.down.contains(port) { "down" } else { "up" };
     let batch = format!(

@@ -1,11 +1,11 @@
 //! Bare namespaces: attached once, wholly or not at all, and detached whatever became of their network.
 
-use crate::world::{H1, World, play};
-use hopsack_api::{Api, ApiError, AttachRequest, DetachRequest, EndpointStatus, ErrorCode};
+use crate::world::{H1, H2, World, play};
+use hopsack_api::{AllocateRequest, Api, ApiError, AttachRequest, DetachRequest, EndpointStatus, ErrorCode};
 use hopsack_kernel::{Fault, Table};
 use hopsack_store::Txn;
-use hopsack_types::NetworkId;
 use hopsack_types::intent::Key;
+use hopsack_types::{Family, NetworkId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -15,6 +15,9 @@ const SEED: u64 = 12;
 const NAMESPACE: &str = "/proc/self/ns/uts";
 /// Longer than an address that nobody came for is kept.
 const LONG: Duration = Duration::from_secs(150);
+
+/// How long Docker tries to reach an agent that is away.
+const DOCKER_TRIES: Duration = Duration::from_secs(30);
 
 fn to(namespace: &str, addresses: &[&str]) -> AttachRequest {
     AttachRequest {
@@ -140,6 +143,25 @@ fn an_endpoint_whose_network_is_gone_is_listed_is_a_fault_and_can_be_detached() 
         let request = DetachRequest { namespace: NAMESPACE.into(), network: web.short().parse().unwrap() };
         world.call(H1, "detach", |api| async move { api.detach(request).await }).await.unwrap();
         assert_eq!(in_use(&world, web), 0);
+        world
+    });
+}
+
+#[test]
+fn an_address_whose_container_never_came_is_kept_for_as_long_as_docker_tries_and_given_back_then() {
+    play(SEED, |mut world| async move {
+        world.cluster().await;
+        let web = world.network(H1, "web", &["10.99.0.0/24"]).await.unwrap().id;
+        let request =
+            AllocateRequest { network: web, family: Family::V4, address: None, holder: String::new() };
+        world.call(H2, "allocate", |api| async move { api.allocate(request).await }).await.unwrap();
+        let held = |world: &World| world.hosts[H2].member().addresses.in_use(web).len();
+        // Its engine has died, its agent does too.
+        world.hosts[H2].crash().await;
+        world.hosts[H2].start().await.unwrap();
+        sleep(DOCKER_TRIES).await;
+        assert_eq!(held(&world), 1);
+        world.until("it is given back", |world| held(world) == 0).await;
         world
     });
 }

@@ -7,9 +7,9 @@ use hopsack_lab::Program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
-/// Time for all to agree after the last of the trouble: Docker may take back by itself what it has forgotten for 20 s,
-/// and after that the engine is asked every 10 s.
-pub const AGREED: Duration = Duration::from_secs(45);
+/// Time for all to agree after the last of the trouble: an address whose container never came to be is kept for it for
+/// 45 s, and looked at every 10 s.
+pub const AGREED: Duration = Duration::from_secs(75);
 
 /// A container's interface in one of our networks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

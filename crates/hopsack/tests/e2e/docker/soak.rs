@@ -25,6 +25,8 @@ const LIVE: &str = "h3";
 const CROWD: usize = 6;
 /// Networks at once.
 const NETWORKS: usize = 5;
+/// What goes wrong does so within the first milliseconds of an operation.
+const LONG: u64 = 900;
 /// An operation that takes longer hangs. Docker tries for 15 s to reach a plugin, several times in one command.
 const HANGS: Duration = Duration::from_secs(80);
 
@@ -94,16 +96,18 @@ impl Soak {
         Ok(Here { guests: self.engines.guests(host, &networks)?, networks })
     }
 
-    /// Draws what a host does next. Whatever is drawn, can be tried.
-    fn draw(&self, dice: &mut StdRng, host: &'static str, round: u64, trouble: bool) -> Operation {
-        if trouble && dice.random_ratio(1, 3) {
-            return match dice.random_range(0..10) {
-                0 => Operation::Boot,
-                1..=4 => Operation::Restart { services: vec![AGENT], kill: dice.random() },
-                5..=7 => Operation::Restart { services: vec![ENGINE], kill: dice.random() },
-                _ => Operation::Restart { services: vec![ENGINE, AGENT], kill: dice.random() },
-            };
+    /// Draws what goes wrong on a host.
+    fn misfortune(dice: &mut StdRng) -> Operation {
+        match dice.random_range(0..10) {
+            0 => Operation::Boot,
+            1..=4 => Operation::Restart { services: vec![AGENT], kill: dice.random() },
+            5..=7 => Operation::Restart { services: vec![ENGINE], kill: dice.random() },
+            _ => Operation::Restart { services: vec![ENGINE, AGENT], kill: dice.random() },
         }
+    }
+
+    /// Draws what a user does next on a host. Whatever is drawn, can be tried.
+    fn wish(&self, dice: &mut StdRng, host: &'static str, round: u64) -> Operation {
         let Ok(Here { guests, networks }) = self.look(host) else {
             return Operation::Line("docker info".to_owned());
         };
@@ -119,7 +123,7 @@ impl Soak {
                 let third = round % 250;
                 let second = 60 + HOSTS.iter().position(|name| *name == host).unwrap();
                 let subnets = format!("--subnet 10.{second}.{third}.0/26 {families}");
-                let subnets = subnets.replace('N', &format!("{second}{third:03}"));
+                let subnets = subnets.replace('N', &format!("{second}:{third}"));
                 match dice.random_range(0..4) {
                     0 => format!("hopsack network create n{number} --subnet 10.{second}.{third}.0/26"),
                     1 => format!("docker {CREATE} n{number}"),
@@ -200,30 +204,36 @@ impl Soak {
         }
     }
 
-    /// One operation on each host at once.
+    /// One operation on each host at once, and in the middle of some of them something that goes wrong there.
     fn round(&self, round: u64, trouble: bool) -> Vec<Record> {
         thread::scope(|scope| {
-            let all: Vec<_> = (0..)
-                .zip(HOSTS)
-                .map(|(number, host)| {
-                    scope.spawn(move || {
-                        let mut dice =
-                            StdRng::seed_from_u64(self.history.seed.wrapping_add(round * 3 + number + 1));
-                        let operation = self.draw(&mut dice, host, round, trouble);
-                        let begin = Instant::now();
-                        let failure = self.carry_out(host, &operation).err();
-                        let took = begin.elapsed();
-                        let told = failure.as_deref().unwrap_or("done");
-                        self.history.note(&format!(
-                            "{round:3} {host} {operation:?} ({:.1} s): {told}",
-                            took.as_secs_f32()
-                        ));
-                        Record { operation, failure, took }
-                    })
-                })
-                .collect();
+            let mut all = Vec::new();
+            for (number, host) in (0..).zip(HOSTS) {
+                let mut dice = StdRng::seed_from_u64(self.history.seed.wrapping_add(round * 3 + number + 1));
+                if trouble && dice.random_ratio(1, 2) {
+                    let misfortune = Self::misfortune(&mut dice);
+                    let moment = Instant::now() + Duration::from_millis(dice.random_range(0..LONG));
+                    all.push(scope.spawn(move || {
+                        wait::until("the moment to come", HANGS, || Instant::now() >= moment).unwrap();
+                        self.record(round, host, misfortune)
+                    }));
+                }
+                all.push(scope.spawn(move || {
+                    let wish = self.wish(&mut dice, host, round);
+                    self.record(round, host, wish)
+                }));
+            }
             all.into_iter().map(|host| host.join().unwrap()).collect()
         })
+    }
+
+    fn record(&self, round: u64, host: &'static str, operation: Operation) -> Record {
+        let begin = Instant::now();
+        let failure = self.carry_out(host, &operation).err();
+        let took = begin.elapsed();
+        let told = failure.as_deref().unwrap_or("done");
+        self.history.note(&format!("{round:3} {host} {operation:?} ({:.1} s): {told}", took.as_secs_f32()));
+        Record { operation, failure, took }
     }
 
     /// Whether nothing but the state of the world explains a failure while nobody makes trouble.
@@ -247,8 +257,7 @@ impl Soak {
         let taken = line.contains("--ip ") && taken.iter().any(|text| failure.contains(text));
         // Two removed it, or one removed it under the other's hands. What a container was in is gone with its network, and
         // Docker knows the network that came back by another id.
-        let gone =
-            ["not found", "there is no network", "No such network", "is being removed", "does not exist"];
+        let gone = ["not found", "no network", "no hopsack network", "No such network", "is being removed"];
         let gone = gone.iter().any(|text| failure.contains(text))
             && (words.iter().any(|word| ends(word))
                 || is_removal
@@ -275,9 +284,9 @@ impl Soak {
 
     fn play(&self, steps: u64) {
         let mut dice = StdRng::seed_from_u64(self.history.seed);
-        let per_chapter = CHAPTER / HOSTS.len() as u64;
-        for round in 0..steps.div_ceil(HOSTS.len() as u64) {
-            let trouble = round % per_chapter >= per_chapter / 2;
+        let (mut round, mut done, mut chapter) = (0, 0, 1);
+        while done < steps {
+            let trouble = done >= chapter * CHAPTER - CHAPTER / 2;
             if trouble && dice.random_ratio(1, 4) {
                 self.engines.scene.lab.heal().unwrap();
                 let cut = *HOSTS.choose(&mut dice).unwrap();
@@ -289,14 +298,17 @@ impl Soak {
                     self.history.note("    all is healed");
                 }
             }
-            let done = self.round(round, trouble);
-            for record in &done {
+            let records = self.round(round, trouble);
+            for record in &records {
                 assert!(record.took < HANGS, "{record:?}");
                 if let Some(failure) = record.failure.as_deref().filter(|_| !trouble) {
-                    assert!(self.is_excused(record, failure, &done), "{record:?}");
+                    assert!(self.is_excused(record, failure, &records), "{record:?}");
                 }
             }
-            if (round + 1) % per_chapter == 0 {
+            round += 1;
+            done += records.len() as u64;
+            if done >= chapter * CHAPTER {
+                chapter += 1;
                 self.settle();
             }
         }
