@@ -11,9 +11,9 @@ use crate::trust::identity::Identity;
 use crate::trust::tokens;
 use async_trait::async_trait;
 use hopsack_api::{
-    AllocateRequest, Api, ApiError, AttachRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode,
-    HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks,
-    ReleaseRequest, Status, SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
+    AllocateRequest, Api, ApiError, AttachRequest, ContainerRequest, DetachRequest, EndpointRequest,
+    EndpointStatus, ErrorCode, HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, NameRequest,
+    NetworkRequest, Networks, ReleaseRequest, Status, SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
 };
 use hopsack_store::Store;
 use hopsack_types::{Cidr, EndpointId, Network, NetworkId, TokenId};
@@ -292,6 +292,11 @@ impl Api for Service {
     async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError> {
         let member = self.0.inside()?;
         self.to_the_end(async move { attachment::remove(&member, endpoint).await.map(drop) }).await
+    }
+
+    async fn name_endpoint(&self, request: ContainerRequest) -> Result<(), ApiError> {
+        let member = self.0.inside()?;
+        Ok(attachment::name(&member, request)?)
     }
 
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {

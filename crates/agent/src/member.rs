@@ -259,7 +259,7 @@ pub fn endpoint_fact(endpoint: &Endpoint) -> Fact {
         network: endpoint.network,
         addresses: endpoint.addresses.clone(),
         mac: endpoint.mac,
-        name: endpoint.name.clone(),
+        name: endpoint.shown_name().to_owned(),
     })
 }
 

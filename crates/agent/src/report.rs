@@ -138,7 +138,7 @@ fn left_over(member: &Member) -> Vec<String> {
             }
             Attachment::Docker => "stop its container, or connect that to another network".to_owned(),
         };
-        format!("the network of {} was removed and it reaches nobody: {end}", endpoint.name)
+        format!("the network of {} was removed and it reaches nobody: {end}", endpoint.shown_name())
     })
     .collect()
 }

@@ -180,6 +180,11 @@ impl Client {
         self.post(route::REMOVE_ENDPOINT, &endpoint)
     }
 
+    /// [`Api::name_endpoint`].
+    pub fn name_endpoint(&self, request: &ContainerRequest) -> Result<(), ClientError> {
+        self.post(route::NAME_ENDPOINT, request)
+    }
+
     /// [`Api::endpoints`].
     pub fn endpoints(&self) -> Result<Vec<EndpointStatus>, ClientError> {
         self.get(route::ENDPOINTS)

@@ -64,6 +64,8 @@ pub trait Api: Send + Sync {
     async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointStatus, ApiError>;
     /// Removes an endpoint and its interface. Unknown ones are no error. Its addresses stay with their holder.
     async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError>;
+    /// Notes which container an endpoint belongs to. Unknown endpoints are no error: it may have gone meanwhile.
+    async fn name_endpoint(&self, request: ContainerRequest) -> Result<(), ApiError>;
     /// This host's endpoints.
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError>;
 

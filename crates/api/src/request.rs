@@ -3,8 +3,8 @@
 use hopsack_types::name::Labels;
 use hopsack_types::resource::DockerOrigin;
 use hopsack_types::{
-    Cidr, ClusterId, EndpointId, Family, HostId, HostName, IfName, Isolation, Mac, Network, NetworkId,
-    NetworkName,
+    Cidr, ClusterId, ContainerRef, EndpointId, Family, HostId, HostName, IfName, Isolation, Mac, Network,
+    NetworkId, NetworkName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -220,6 +220,19 @@ pub struct EndpointRequest {
     pub labels: Labels,
 }
 
+/// Says whose an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ContainerRequest {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Its container.
+    pub container: ContainerRef,
+    /// The container's labels, which replace the endpoint's.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
 /// Attaches a bare namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -272,6 +285,12 @@ pub struct EndpointStatus {
     pub peer: IfName,
     /// MTU inside, bytes.
     pub mtu: u32,
-    /// For people.
+    /// For people: the container's name, once it is known, or what the front door gave.
     pub name: String,
+    /// Whether Docker's driver made it.
+    #[serde(default)]
+    pub docker: bool,
+    /// Its container, once a runtime has told; [`ContainerRef::find`] finds the one that a user means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRef>,
 }

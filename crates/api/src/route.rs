@@ -19,6 +19,7 @@ pub(crate) const RELEASE: &str = "/v1/addresses/release";
 pub(crate) const ENDPOINTS: &str = "/v1/endpoints";
 pub(crate) const CREATE_ENDPOINT: &str = "/v1/endpoints/create";
 pub(crate) const REMOVE_ENDPOINT: &str = "/v1/endpoints/remove";
+pub(crate) const NAME_ENDPOINT: &str = "/v1/endpoints/name";
 pub(crate) const ATTACH: &str = "/v1/namespaces/attach";
 pub(crate) const DETACH: &str = "/v1/namespaces/detach";
 
@@ -66,6 +67,7 @@ mod tests {
             ENDPOINTS,
             CREATE_ENDPOINT,
             REMOVE_ENDPOINT,
+            NAME_ENDPOINT,
             ATTACH,
             DETACH,
         ];

@@ -119,6 +119,10 @@ fn router(api: Arc<dyn Api>) -> Router {
             route::REMOVE_ENDPOINT,
             post(async |State(api): Agent, Asked(r)| answer(api.remove_endpoint(r).await)),
         )
+        .route(
+            route::NAME_ENDPOINT,
+            post(async |State(api): Agent, Asked(r)| answer(api.name_endpoint(r).await)),
+        )
         .route(route::ATTACH, post(async |State(api): Agent, Asked(r)| answer(api.attach(r).await)))
         .route(route::DETACH, post(async |State(api): Agent, Asked(r)| answer(api.detach(r).await)))
         .fallback(async |uri: Uri| refuse(&ApiError::new(ErrorCode::Version, route::mismatch(uri.path()))))

@@ -68,7 +68,13 @@ fn endpoint() -> EndpointStatus {
         peer: IfName::new("hope0909090909").unwrap(),
         mtu: 1450,
         name: "c1".to_owned(),
+        docker: true,
+        container: Some(container()),
     }
+}
+
+fn container() -> ContainerRef {
+    ContainerRef { id: "4f2a".repeat(16), name: "c1".to_owned() }
 }
 
 fn init_answer() -> InitAnswer {
@@ -167,6 +173,9 @@ impl Api for Notebook {
     }
     async fn remove_endpoint(&self, endpoint: EndpointId) -> Result<(), ApiError> {
         self.answer(&endpoint, ())
+    }
+    async fn name_endpoint(&self, request: ContainerRequest) -> Result<(), ApiError> {
+        self.answer(&request, ())
     }
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
         self.answer(&"endpoints", vec![endpoint()])
@@ -277,6 +286,8 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
         name: "c1".to_owned(),
         labels: labels.clone(),
     }) => endpoint());
+    let (endpoint_id, container) = (endpoint().id, container());
+    passes!(name_endpoint(ContainerRequest { endpoint: endpoint_id, container, labels: labels.clone() }) => ());
     passes!(endpoints() => vec![endpoint()]);
     passes!(attach(AttachRequest {
         namespace: "/run/netns/blue".into(),

@@ -1,5 +1,5 @@
-//! What the mirror needs of a Docker engine, and the real one behind its API. Only networks and events: nothing here
-//! can start a container.
+//! What we need of a Docker engine, and the real one behind its API. Only networks, events and the list of containers:
+//! nothing here can start one.
 
 use crate::error::DockerError;
 use crate::options;
@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
-use bollard::query_parameters::{EventsOptionsBuilder, InspectNetworkOptions, ListNetworksOptions};
+use bollard::query_parameters::{
+    EventsOptionsBuilder, InspectNetworkOptions, ListContainersOptions, ListNetworksOptions,
+};
 use futures::stream::{BoxStream, StreamExt};
-use hopsack_types::{Cidr, EndpointId, Labels, NetworkId, NetworkName};
+use hopsack_types::{Cidr, ContainerRef, EndpointId, Labels, NetworkId, NetworkName};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -38,6 +40,17 @@ pub struct EngineNetwork {
     pub labels: Labels,
 }
 
+/// A container that runs on an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineContainer {
+    /// Its id and name.
+    pub container: ContainerRef,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its endpoints, of all drivers.
+    pub endpoints: BTreeSet<EndpointId>,
+}
+
 /// A copy to be made of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkCopy {
@@ -64,6 +77,11 @@ pub trait Engine: Send + Sync {
     async fn remove(&self, network: &str) -> Result<(), DockerError>;
     /// An item whenever something about networks has changed; an error or the end when the engine is gone.
     fn changes(&self) -> BoxStream<'static, Result<(), DockerError>>;
+    /// All containers that run.
+    async fn containers(&self) -> Result<Vec<EngineContainer>, DockerError>;
+    /// An item whenever a container has started, was connected or was renamed; an error or the end when the engine is
+    /// gone.
+    fn starts(&self) -> BoxStream<'static, Result<(), DockerError>>;
 }
 
 /// The engine behind a unix socket.
@@ -103,6 +121,25 @@ impl DockerEngine {
             }
             error => self.unreachable(error),
         }
+    }
+
+    /// Events of some types and kinds.
+    fn events(&self, wanted: [(&str, Vec<&str>); 2]) -> BoxStream<'static, Result<(), DockerError>> {
+        let socket = self.socket.clone();
+        let unreachable =
+            move |source| DockerError::Unreachable { socket: socket.clone(), source: Box::new(source) };
+        // The request leaves when the stream is first polled; what happens until then is told too.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let wanted: HashMap<&str, Vec<&str>> = HashMap::from(wanted);
+        let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&wanted).build();
+        let socket = self.socket.clone();
+        futures::stream::once(async move { Ok(connect(&socket).await?.events(Some(options))) })
+            .flat_map(|opened: Result<_, BollardError>| match opened {
+                Ok(events) => events.boxed(),
+                Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+            })
+            .map(move |event| event.map(|_| ()).map_err(&unreachable))
+            .boxed()
     }
 }
 
@@ -179,25 +216,30 @@ impl Engine for DockerEngine {
     }
 
     fn changes(&self) -> BoxStream<'static, Result<(), DockerError>> {
-        let socket = self.socket.clone();
-        let unreachable =
-            move |source| DockerError::Unreachable { socket: socket.clone(), source: Box::new(source) };
-        // The request leaves when the stream is first polled; what happens until then is told too.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         // Not of connected containers: they change no list.
-        let wanted = [("type", vec!["network"]), ("event", vec!["create", "destroy"])];
-        let wanted: HashMap<&str, Vec<&str>> = HashMap::from(wanted);
-        let socket = self.socket.clone();
-        futures::stream::once(async move {
-            let client = connect(&socket).await?;
-            let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&wanted);
-            Ok(client.events(Some(options.build())))
-        })
-        .flat_map(|opened: Result<_, BollardError>| match opened {
-            Ok(events) => events.boxed(),
-            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
-        })
-        .map(move |event| event.map(|_| ()).map_err(&unreachable))
-        .boxed()
+        self.events([("type", vec!["network"]), ("event", vec!["create", "destroy"])])
+    }
+
+    async fn containers(&self) -> Result<Vec<EngineContainer>, DockerError> {
+        let listed = self.client().await?.list_containers(None::<ListContainersOptions>).await;
+        let listed = listed.map_err(|error| self.failed("list the containers of", "all networks", error))?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|found| {
+                let networks = found.network_settings.and_then(|settings| settings.networks);
+                let endpoints = networks.unwrap_or_default().into_values().filter_map(|n| n.endpoint_id);
+                // Docker writes a slash before a name, and the names of links, which have more, behind it.
+                let name = found.names.unwrap_or_default().into_iter().next().unwrap_or_default();
+                Some(EngineContainer {
+                    container: ContainerRef { id: found.id?, name: name.trim_start_matches('/').to_owned() },
+                    labels: found.labels.unwrap_or_default().into_iter().collect(),
+                    endpoints: endpoints.filter_map(|id| crate::network::endpoint_id(&id).ok()).collect(),
+                })
+            })
+            .collect())
+    }
+
+    fn starts(&self) -> BoxStream<'static, Result<(), DockerError>> {
+        self.events([("type", vec!["container", "network"]), ("event", vec!["start", "rename", "connect"])])
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! A call of Docker never waits for an answer of Docker: dockerd may hold locks while it calls.
 
+mod containers;
 mod engine;
 mod error;
 mod ipam;
@@ -17,11 +18,12 @@ mod stale;
 mod status;
 mod wire;
 
-pub use engine::{DRIVER, DockerEngine, Engine, EngineNetwork, NetworkCopy};
+pub use engine::{DRIVER, DockerEngine, Engine, EngineContainer, EngineNetwork, NetworkCopy};
 pub use error::DockerError;
 pub use plan::{Action, MirrorFault, MirrorPlan, mirror_plan};
 pub use status::{DockerStatus, EngineState};
 
+use containers::ContainerNames;
 use hopsack_api::{Api, server};
 use ipam::IpamDriver;
 use links::Links;
@@ -44,7 +46,7 @@ pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 #[must_use = "dropping it closes the front door"]
 pub struct FrontDoor {
     socket: PathBuf,
-    tasks: [AbortHandle; 2],
+    tasks: [AbortHandle; 3],
     status: watch::Receiver<DockerStatus>,
 }
 
@@ -65,8 +67,9 @@ pub fn serve(socket: &Path, engine: Arc<dyn Engine>, api: Arc<dyn Api>) -> Resul
             axum::serve(listener, plugin::router(plugin)).await
         }
     });
+    let names = tokio::spawn(ContainerNames { api: api.clone(), engine: engine.clone() }.run());
     let mirror = tokio::spawn(Mirror { api, engine, links, status: sender }.run());
-    let tasks = [calls.abort_handle(), mirror.abort_handle()];
+    let tasks = [calls.abort_handle(), names.abort_handle(), mirror.abort_handle()];
     Ok(FrontDoor { socket: socket.to_owned(), tasks, status })
 }
 

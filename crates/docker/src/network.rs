@@ -257,8 +257,8 @@ pub(crate) fn endpoint_id(docker: &str) -> Result<EndpointId, IdError> {
     docker.get(..32).unwrap_or(docker).parse()
 }
 
-/// Docker's short form of its own id: what people can look up, as the driver's calls name no container. Also how
-/// Docker's endpoints are told from those of other front doors.
+/// Docker's short form of its own id: what people can look up until the container is known, which the driver's calls
+/// do not name.
 pub(crate) fn endpoint_name(id: EndpointId) -> String {
     let mut name = id.to_string();
     name.truncate(12);

@@ -5,7 +5,6 @@
 use crate::engine::{DRIVER, Engine, EngineNetwork};
 use crate::error::DockerError;
 use crate::mirror::RESYNC;
-use crate::network::endpoint_name;
 use crate::plan::network_of;
 use hopsack_api::{Api, EndpointStatus, Networks, ReleaseRequest};
 use hopsack_types::{EndpointId, NetworkId};
@@ -40,7 +39,7 @@ impl StaleEndpoints {
             return Ok(());
         }
         self.last_look = Some(Instant::now());
-        let ours: Vec<_> = endpoints.iter().filter(|e| e.name == endpoint_name(e.id)).collect();
+        let ours: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.docker).collect();
         let networks: BTreeSet<NetworkId> = ours.iter().map(|endpoint| endpoint.network).collect();
         let mut known = BTreeSet::new();
         for network in listed.iter().filter(|network| network.driver == DRIVER) {

@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "fake/agent.rs"]
 mod fake;
 
 use async_trait::async_trait;
 use fake::{FakeApi, FakeCluster, NoWires};
 use futures::stream::BoxStream;
 use hopsack_api::{Api, NetworkRequest};
-use hopsack_docker::{DockerError, Engine, EngineNetwork, FrontDoor, NetworkCopy};
+use hopsack_docker::{DockerError, Engine, EngineContainer, EngineNetwork, FrontDoor, NetworkCopy};
 use hopsack_types::{EndpointId, Isolation, Labels, Network, NetworkName};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,12 @@ impl Engine for QuietEngine {
         Ok(())
     }
     fn changes(&self) -> BoxStream<'static, Result<(), DockerError>> {
+        Box::pin(futures::stream::pending())
+    }
+    async fn containers(&self) -> Result<Vec<EngineContainer>, DockerError> {
+        Ok(Vec::new())
+    }
+    fn starts(&self) -> BoxStream<'static, Result<(), DockerError>> {
         Box::pin(futures::stream::pending())
     }
 }

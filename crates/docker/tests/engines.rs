@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 #![allow(clippy::print_stdout, reason = "without the harness this program reports by itself")]
 
+#[path = "fake/agent.rs"]
 mod fake;
 
 use fake::{FakeApi, FakeCluster, Wires};

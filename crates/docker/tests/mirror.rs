@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "fake/agent.rs"]
 mod fake;
 
 use async_trait::async_trait;
@@ -10,10 +11,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use hopsack_api::{AllocateRequest, Api, DockerNetwork, EndpointRequest, NetworkRequest};
 use hopsack_docker::{
-    DRIVER, DockerEngine, DockerError, DockerStatus, Engine, EngineNetwork, EngineState, FrontDoor,
-    NetworkCopy,
+    DRIVER, DockerEngine, DockerError, DockerStatus, Engine, EngineContainer, EngineNetwork, EngineState,
+    FrontDoor, NetworkCopy,
 };
-use hopsack_types::{EndpointId, Family, Isolation, Labels, Network, NetworkId, NetworkName};
+use hopsack_types::{ContainerRef, EndpointId, Family, Isolation, Labels, Network, NetworkId, NetworkName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 #[derive(Default)]
 struct Engineroom {
     networks: BTreeMap<String, EngineNetwork>,
+    containers: Vec<EngineContainer>,
     endpoints: BTreeSet<EndpointId>,
     refuses: bool,
     made: u32,
@@ -134,6 +136,15 @@ impl Engine for MemoryEngine {
         self.room.lock().unwrap().networks.remove(network);
         self.touch();
         Ok(())
+    }
+
+    async fn containers(&self) -> Result<Vec<EngineContainer>, DockerError> {
+        self.check()?;
+        Ok(self.room.lock().unwrap().containers.clone())
+    }
+
+    fn starts(&self) -> BoxStream<'static, Result<(), DockerError>> {
+        self.changes()
     }
 
     fn changes(&self) -> BoxStream<'static, Result<(), DockerError>> {
@@ -320,6 +331,7 @@ async fn an_endpoint_that_docker_forgot_is_removed_and_its_address_released_and_
     let forgotten = attach(&host, &network, &"bb".repeat(16), "bbbbbbbbbbbb").await;
     let of_another_front_door = attach(&host, &network, &"cc".repeat(16), "blue").await;
     host.engine.room.lock().unwrap().endpoints.insert(kept);
+    host.api.of_another_front_door(of_another_front_door);
     let mut left = vec![kept, of_another_front_door];
     left.sort();
     let removed = async {
@@ -355,4 +367,32 @@ async fn no_endpoint_is_removed_while_docker_does_not_answer() {
     attach(&host, &network, &"bb".repeat(16), "bbbbbbbbbbbb").await;
     tokio::time::sleep(DEADLINE).await;
     assert_eq!(host.cluster.endpoints().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_gets_its_containers_name_once_docker_lists_it_and_a_new_one_when_it_is_renamed() {
+    let host = Host::start(MemoryEngine::new(true));
+    let network = host.declare("web", 1).await;
+    let id = attach(&host, &network, &"aa".repeat(16), "aaaaaaaaaaaa").await;
+    let until_named = async |name: &str| {
+        let named = async {
+            while host.cluster.endpoints()[0]
+                .container
+                .as_ref()
+                .is_none_or(|container| container.name != name)
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(DEADLINE, named)
+            .await
+            .unwrap_or_else(|_| panic!("never {name}: {:?}", host.cluster.endpoints()));
+    };
+    for name in ["c1", "renamed"] {
+        let container = ContainerRef { id: "4f2a".repeat(16), name: name.to_owned() };
+        let (labels, endpoints) = (Labels::new(), BTreeSet::from([id]));
+        host.engine.room.lock().unwrap().containers = vec![EngineContainer { container, labels, endpoints }];
+        host.engine.touch();
+        until_named(name).await;
+    }
 }

@@ -4,7 +4,8 @@
 use hopsack_types::name::Labels;
 use hopsack_types::path::PathChoice;
 use hopsack_types::{
-    Cidr, EndpointId, Family, Host, HostId, IfName, Mac, Network, NetworkId, Pool, PoolName, PublishedPort,
+    Cidr, ContainerRef, EndpointId, Family, Host, HostId, IfName, Mac, Network, NetworkId, Pool, PoolName,
+    PublishedPort,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -60,6 +61,16 @@ pub struct Endpoint {
     /// Ports of this host that lead to it.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
+    /// The container that it belongs to, once a runtime has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRef>,
+}
+
+impl Endpoint {
+    /// What people call it: its container's name where that is known.
+    pub fn shown_name(&self) -> &str {
+        self.container.as_ref().map_or(&self.name, |container| &container.name)
+    }
 }
 
 /// Who moves the container's end of the veth pair.

@@ -4,6 +4,7 @@
 //! What must not live here: I/O, clocks, randomness, decisions.
 
 pub mod address;
+pub mod container;
 pub mod fact;
 pub mod firewall;
 pub mod id;
@@ -16,6 +17,7 @@ pub mod resource;
 pub mod revision;
 
 pub use address::{Cidr, Family, Mac};
+pub use container::ContainerRef;
 pub use id::{ClusterId, EndpointId, HostId, NetworkId, TokenId};
 pub use name::{HostName, IfName, Labels, NetworkName, PoolName};
 pub use path::PathKind;

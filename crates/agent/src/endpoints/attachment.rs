@@ -6,7 +6,9 @@ use crate::endpoints::Endpoints;
 use crate::error::AgentError;
 use crate::intent::networks::not_found;
 use crate::member::{Member, endpoint_fact, holder_of};
-use hopsack_api::{ApiError, AttachRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode};
+use hopsack_api::{
+    ApiError, AttachRequest, ContainerRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode,
+};
 use hopsack_plan::view::{Attachment, Endpoint};
 use hopsack_types::fact::FactKey;
 use hopsack_types::intent::Intent;
@@ -56,7 +58,9 @@ pub fn status(member: &Member, endpoint: &Endpoint) -> Result<EndpointStatus, Ag
         link,
         peer,
         mtu: member.planner.underlay().mtu,
-        name: endpoint.name.clone(),
+        name: endpoint.shown_name().to_owned(),
+        docker: endpoint.attachment == Attachment::Docker,
+        container: endpoint.container.clone(),
     })
 }
 
@@ -92,6 +96,7 @@ pub async fn create(member: &Member, request: EndpointRequest) -> Result<Endpoin
         name: request.name,
         labels: request.labels,
         ports: Vec::new(),
+        container: None,
     };
     put(member, endpoint).await
 }
@@ -119,7 +124,8 @@ async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, Agen
                 && other.addresses.iter().any(|address| endpoint.addresses.contains(address))
         };
         if let Some(other) = endpoints.all().values().find(shares) {
-            let message = format!("the address is in use by {} on this host: choose another", other.name);
+            let message =
+                format!("the address is in use by {} on this host: choose another", other.shown_name());
             return Err(error(ErrorCode::Conflict, message));
         }
         if let Some(taken) = taken(&endpoints, &endpoint) {
@@ -164,6 +170,24 @@ fn concerns(failure: &str, link: &IfName, addresses: &[IpAddr]) -> bool {
         object.split_whitespace().any(|word| names.iter().any(|name| name == word))
     };
     object.contains(link.as_str()) || addresses.iter().any(is_named)
+}
+
+/// Notes whose an endpoint is. Its network does not change by that, so the kernel is not waited for.
+pub fn name(member: &Member, request: ContainerRequest) -> Result<(), AgentError> {
+    let fact = {
+        let mut endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = endpoints.all().get(&request.endpoint) else { return Ok(()) };
+        let named = Endpoint { container: Some(request.container), labels: request.labels, ..known.clone() };
+        if named == *known {
+            return Ok(());
+        }
+        let fact = endpoint_fact(&named);
+        endpoints.put(named)?;
+        member.planner.set_endpoints(endpoints.all().clone());
+        fact
+    };
+    member.facts.set(FactKey::Endpoint(request.endpoint), Some(fact));
+    Ok(())
 }
 
 /// Removes an endpoint; its addresses stay with their holder.
@@ -213,6 +237,7 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         name: request.name,
         labels: request.labels,
         ports: Vec::new(),
+        container: None,
     };
     // Looked at again when the endpoint is put: several may be on their way to one interface.
     let taken = taken(&member.endpoints.lock().unwrap_or_else(PoisonError::into_inner), &endpoint);

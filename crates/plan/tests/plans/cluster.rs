@@ -77,6 +77,7 @@ pub fn endpoint(number: u8, network: NetworkId, addresses: &[&str]) -> (Endpoint
         name: format!("c{number}"),
         labels: BTreeMap::new(),
         ports: Vec::new(),
+        container: None,
     };
     (id, endpoint)
 }

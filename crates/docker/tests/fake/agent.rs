@@ -103,6 +103,13 @@ impl FakeApi {
         self.calls.lock().unwrap().push(call);
     }
 
+    /// Makes an endpoint one that Docker has nothing to do with.
+    pub fn of_another_front_door(&self, id: EndpointId) {
+        let mut state = self.cluster.0.lock().unwrap();
+        let endpoint = state.endpoints.entry(self.me).or_default().get_mut(&id).unwrap();
+        endpoint.docker = false;
+    }
+
     /// Calls that change something, since the last time.
     pub fn calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.calls.lock().unwrap())
@@ -263,6 +270,8 @@ impl Api for FakeApi {
             peer: IfName::new(format!("{}{short}", numbers::PEER_PREFIX)).unwrap(),
             mtu: 1450,
             name: request.name,
+            docker: true,
+            container: None,
         };
         self.wires.make(&endpoint);
         let mut state = self.cluster.0.lock().unwrap();
@@ -278,6 +287,15 @@ impl Api for FakeApi {
         let removed = self.cluster.0.lock().unwrap().endpoints.entry(self.me).or_default().remove(&endpoint);
         if let Some(endpoint) = removed {
             self.wires.remove(&endpoint);
+        }
+        Ok(())
+    }
+
+    async fn name_endpoint(&self, request: ContainerRequest) -> Result<(), ApiError> {
+        let mut state = self.cluster.0.lock().unwrap();
+        if let Some(endpoint) = state.endpoints.entry(self.me).or_default().get_mut(&request.endpoint) {
+            endpoint.name.clone_from(&request.container.name);
+            endpoint.container = Some(request.container);
         }
         Ok(())
     }
