@@ -157,7 +157,8 @@ fn publish_networks(member: &Member, networks: &watch::Sender<Arc<Networks>>) {
     let intent = member.intent.borrow().intent.clone();
     // A copy of intent that does not name this host has not arrived yet, and must not be taken for "no networks".
     let me = Some(member.identity.host).filter(|me| intent.hosts.contains_key(me));
-    let fresh = Networks { me, networks: intent.networks.clone() };
+    let pools = intent.pools.values().map(|pool| pool.cidr).collect();
+    let fresh = Networks { me, networks: intent.networks.clone(), pools };
     networks.send_if_modified(|known| {
         let changed = **known != fresh;
         *known = Arc::new(fresh);

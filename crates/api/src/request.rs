@@ -3,11 +3,11 @@
 use hopsack_types::name::Labels;
 use hopsack_types::resource::DockerOrigin;
 use hopsack_types::{
-    Cidr, ClusterId, ContainerRef, EndpointId, Family, HostId, HostName, IfName, Isolation, Mac, Network,
-    NetworkId, NetworkName,
+    Cidr, ClusterId, ContainerRef, EndpointId, Exit, Family, HostId, HostName, IfName, Isolation, Mac,
+    Network, NetworkId, NetworkName,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -114,23 +114,38 @@ pub struct SubnetRequest {
 }
 
 /// Makes a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkRequest {
     /// Name; none for Docker's, which tells it later.
     pub name: Option<NetworkName>,
-    /// Subnets, at most one per family; empty: the next free /24 of a v4 pool.
+    /// Subnets; empty: the next free /24 of a v4 pool.
     #[serde(default)]
     pub subnets: Vec<Cidr>,
     /// Whether a family that `subnets` leaves out gets the next free subnet of a pool, the /64 of v6 as well.
     #[serde(default)]
     pub both_families: bool,
+    /// Where addresses come from that nobody asks for by number; at most one inside each subnet.
+    #[serde(default)]
+    pub ranges: BTreeSet<Cidr>,
+    /// Gateways, at most one in each subnet; a subnet without gets its first address behind the network's own.
+    #[serde(default)]
+    pub gateways: BTreeSet<IpAddr>,
     /// Addresses to keep from containers, with what for.
     #[serde(default)]
     pub reserved: BTreeMap<IpAddr, String>,
     /// Isolation.
     #[serde(default)]
     pub isolation: Isolation,
+    /// No way out, none in.
+    #[serde(default)]
+    pub internal: bool,
+    /// Where the default route goes in Docker.
+    #[serde(default)]
+    pub exit: Exit,
+    /// The largest packet, bytes; none: as large as the underlay takes.
+    #[serde(default)]
+    pub mtu: Option<u32>,
     /// Labels.
     #[serde(default)]
     pub labels: Labels,
@@ -166,6 +181,9 @@ pub struct Networks {
     pub me: Option<HostId>,
     /// By id.
     pub networks: BTreeMap<NetworkId, Network>,
+    /// The cluster's pools.
+    #[serde(default)]
+    pub pools: Vec<Cidr>,
 }
 
 impl Networks {

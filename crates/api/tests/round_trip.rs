@@ -7,7 +7,7 @@ use hopsack_api::client::{Client, ClientError};
 use hopsack_api::server::{self, BindError};
 use hopsack_api::*;
 use hopsack_types::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -37,19 +37,26 @@ impl Notebook {
 }
 
 fn network() -> Network {
+    let subnet: Cidr = "10.32.1.0/24".parse().unwrap();
     Network {
-        id: NetworkId::from_bytes([7; 16]),
-        name: NetworkName::new("web").unwrap(),
-        subnets: vec!["10.32.1.0/24".parse().unwrap()],
-        reserved: BTreeMap::from([("10.32.1.1".parse().unwrap(), "Docker's gateway".to_owned())]),
-        isolation: Isolation::Full,
+        ranges: BTreeSet::from(["10.32.1.128/25".parse().unwrap()]),
+        gateways: BTreeMap::from([("10.32.1.1".parse().unwrap(), ChosenBy::User)]),
+        reserved: BTreeMap::from([("10.32.1.9".parse().unwrap(), "router".to_owned())]),
+        isolation: Isolation::None,
+        internal: true,
+        exit: Exit::Docker,
+        mtu: Some(1400),
         labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
-        docker: None,
+        ..Network::new(NetworkId::from_bytes([7; 16]), NetworkName::new("web").unwrap(), vec![subnet])
     }
 }
 
 fn all_networks() -> Networks {
-    Networks { me: Some(HostId::from_bytes([1; 16])), networks: BTreeMap::from([(network().id, network())]) }
+    Networks {
+        me: Some(HostId::from_bytes([1; 16])),
+        networks: BTreeMap::from([(network().id, network())]),
+        pools: network().subnets,
+    }
 }
 
 fn address() -> IpAddr {
@@ -260,13 +267,31 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     passes!(hosts() => vec![host_status()]);
     let avoid = network().subnets;
     passes!(propose_subnet(SubnetRequest { family: Family::V6, wanted: None, avoid }) => network().subnets[0]);
-    let Network { id, name, subnets, reserved, isolation, labels, .. } = network();
+    let Network {
+        id,
+        name,
+        subnets,
+        ranges,
+        gateways,
+        reserved,
+        isolation,
+        internal,
+        exit,
+        mtu,
+        labels,
+        docker: _,
+    } = network();
     passes!(create_network(NetworkRequest {
         name: Some(name.clone()),
         subnets,
         both_families: false,
+        ranges,
+        gateways: gateways.into_keys().collect(),
         reserved,
         isolation,
+        internal,
+        exit,
+        mtu,
         labels: labels.clone(),
         docker: Some(DockerNetwork { id: "1d46".to_owned() }),
     }) => network());

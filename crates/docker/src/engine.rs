@@ -11,8 +11,8 @@ use bollard::query_parameters::{
     EventsOptionsBuilder, InspectNetworkOptions, ListContainersOptions, ListNetworksOptions,
 };
 use futures::stream::{BoxStream, StreamExt};
-use hopsack_types::{Cidr, ContainerRef, EndpointId, Labels, NetworkId, NetworkName};
-use std::collections::{BTreeSet, HashMap};
+use hopsack_types::{Cidr, ContainerRef, EndpointId, Family, Labels, NetworkId, NetworkName};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -51,17 +51,34 @@ pub struct EngineContainer {
     pub endpoints: BTreeSet<EndpointId>,
 }
 
-/// A copy to be made of a network.
+/// A copy to be made of a network: all that `docker network inspect` shows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkCopy {
     /// Of which network.
     pub network: NetworkId,
     /// Its name.
     pub name: NetworkName,
-    /// Its subnets, each with what Docker calls its gateway.
-    pub subnets: Vec<(Cidr, IpAddr)>,
+    /// Its subnets.
+    pub subnets: Vec<SubnetCopy>,
+    /// No way out, none in.
+    pub internal: bool,
+    /// Options as the user would say them.
+    pub options: BTreeMap<String, String>,
     /// Its labels.
     pub labels: Labels,
+}
+
+/// One subnet of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubnetCopy {
+    /// Its prefix.
+    pub prefix: Cidr,
+    /// Where Docker's user wants addresses from.
+    pub range: Option<Cidr>,
+    /// Its gateway, where the user gave it.
+    pub gateway: Option<IpAddr>,
+    /// Auxiliary addresses by name.
+    pub auxiliary: BTreeMap<String, IpAddr>,
 }
 
 /// A Docker engine.
@@ -185,22 +202,29 @@ impl Engine for DockerEngine {
     }
 
     async fn create(&self, copy: &NetworkCopy) -> Result<(), DockerError> {
-        let mark = HashMap::from([(options::NETWORK.to_owned(), copy.network.to_string())]);
-        let config = copy.subnets.iter().map(|(subnet, gateway)| IpamConfig {
-            subnet: Some(subnet.to_string()),
-            gateway: Some(gateway.to_string()),
-            ..IpamConfig::default()
+        let mark = (options::NETWORK.to_owned(), copy.network.to_string());
+        let config = copy.subnets.iter().map(|subnet| IpamConfig {
+            subnet: Some(subnet.prefix.to_string()),
+            ip_range: subnet.range.map(|range| range.to_string()),
+            gateway: subnet.gateway.map(|gateway| gateway.to_string()),
+            auxiliary_addresses: (!subnet.auxiliary.is_empty()).then(|| {
+                subnet.auxiliary.iter().map(|(name, address)| (name.clone(), address.to_string())).collect()
+            }),
         });
+        let has = |family| copy.subnets.iter().any(|subnet| subnet.prefix.family() == family);
         let request = NetworkCreateRequest {
             name: copy.name.to_string(),
             driver: Some(DRIVER.to_owned()),
             ipam: Some(Ipam {
                 driver: Some(DRIVER.to_owned()),
                 config: Some(config.collect()),
-                options: Some(mark.clone()),
+                options: Some(HashMap::from([mark.clone()])),
             }),
-            enable_ipv6: Some(copy.subnets.iter().any(|(_, gateway)| gateway.is_ipv6())),
-            options: Some(mark),
+            internal: Some(copy.internal),
+            // Older engines do not know it, and have IPv4 always.
+            enable_ipv4: (!has(Family::V4)).then_some(false),
+            enable_ipv6: Some(has(Family::V6)),
+            options: Some(copy.options.clone().into_iter().chain([mark]).collect()),
             labels: Some(copy.labels.clone().into_iter().collect()),
             ..NetworkCreateRequest::default()
         };

@@ -4,6 +4,7 @@ use hopsack_api::ApiError;
 use hopsack_api::server::BindError;
 use hopsack_types::address::AddressError;
 use hopsack_types::id::IdError;
+use hopsack_types::option::OptionError;
 use hopsack_types::{Cidr, NetworkName};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,25 +32,14 @@ pub enum DockerError {
          use `docker network create -d hopsack --ipam-driver hopsack ...`"
     )]
     ForeignAddresses,
-    /// An option that nobody reads.
-    #[error("unknown option {flag} {option}; known: {known}")]
-    UnknownOption {
-        /// How it was given: `-o` or `--ipam-opt`.
-        flag: &'static str,
+    /// An option of a network.
+    #[error("-o: {0}")]
+    Option(#[from] OptionError),
+    /// An option of addresses: there is none.
+    #[error("unknown option --ipam-opt {option}: Hopsack's addresses have no options, leave it out")]
+    UnknownIpamOption {
         /// Its key.
         option: String,
-        /// Keys that are read.
-        known: &'static str,
-    },
-    /// An option's value.
-    #[error("-o {option}={value:?} is not valid: {rule}")]
-    OptionValue {
-        /// Its key.
-        option: &'static str,
-        /// Its value.
-        value: String,
-        /// What would be right.
-        rule: &'static str,
     },
     /// A way of using Docker that is not there yet.
     #[error("{flag} is not supported by hopsack networks: leave it out")]
@@ -57,15 +47,25 @@ pub enum DockerError {
         /// The command's flag.
         flag: &'static str,
     },
-    /// More than one subnet of one family.
+    /// A subnet without an address for what Docker always wants.
+    #[error("{pool} is too small for Docker, which wants a gateway in it: give a larger subnet")]
+    NoRoomForGateway {
+        /// The subnet.
+        pool: Cidr,
+    },
+    /// What was said of a subnet before is lost.
+    #[error("hopsack was restarted while this network was made and does not know all of {subnet}: try again")]
+    Forgotten {
+        /// The subnet.
+        subnet: Cidr,
+    },
+    /// A network without IPv4, on an engine that has none such.
     #[error(
-        "a hopsack network has one subnet per family, and {first} and {second} are of the same: give one"
+        "network {network} has IPv6 only, which Docker can have from version 28 on: upgrade Docker on this host"
     )]
-    TwoSubnets {
-        /// One.
-        first: Cidr,
-        /// The other.
-        second: Cidr,
+    OnlyV6 {
+        /// The network.
+        network: NetworkName,
     },
     /// Neither an address nor a CIDR.
     #[error("Docker's call has {text:?} where an address should be")]

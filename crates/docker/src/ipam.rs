@@ -10,10 +10,10 @@ use crate::options;
 use crate::pools::PromisedPools;
 use crate::wire;
 use hopsack_api::{AllocateRequest, Api, ReleaseRequest, SubnetRequest};
-use hopsack_types::{Cidr, Family, Network};
+use hopsack_types::{Cidr, Family, Network, NetworkId};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The address space of our pools: how the network driver recognises them.
@@ -31,39 +31,42 @@ impl IpamDriver {
         &self,
         request: wire::RequestPool,
     ) -> Result<wire::PoolAnswer, DockerError> {
-        if !request.sub_pool.is_empty() {
-            return Err(DockerError::Unsupported { flag: "--ip-range" });
-        }
         let family = if request.v6 { Family::V6 } else { Family::V4 };
         let wanted = if request.pool.is_empty() { None } else { Some(request.pool.parse::<Cidr>()?) };
+        let range = if request.sub_pool.is_empty() { None } else { Some(request.sub_pool.parse::<Cidr>()?) };
         let subnet = match options::pool_network(&request.options)? {
             Some(id) => self.copied(id, family, wanted)?,
-            None => self.promised(family, wanted).await?,
+            None => self.promised(family, wanted, range).await?,
         };
         let text = subnet.to_string();
         Ok(wire::PoolAnswer { pool_id: text.clone(), pool: text, data: BTreeMap::new() })
     }
 
     /// The subnet of a network that a copy is made of.
-    fn copied(
-        &self,
-        id: hopsack_types::NetworkId,
-        family: Family,
-        wanted: Option<Cidr>,
-    ) -> Result<Cidr, DockerError> {
+    fn copied(&self, id: NetworkId, family: Family, wanted: Option<Cidr>) -> Result<Cidr, DockerError> {
         let networks = self.api.networks();
         let networks = networks.borrow();
         let network =
             networks.networks.get(&id).ok_or_else(|| DockerError::NoNetwork { network: id.to_string() })?;
-        match network.subnet(family) {
-            Some(subnet) if wanted.is_none_or(|wanted| wanted == subnet) => Ok(subnet),
+        let mut subnets = network.subnets_of(family);
+        match wanted {
+            Some(wanted) if subnets.any(|subnet| subnet == wanted) => Ok(wanted),
+            None if family == Family::V4 => {
+                // Docker before 28 has no network without IPv4.
+                subnets.next().ok_or_else(|| DockerError::OnlyV6 { network: network.name.clone() })
+            }
             _ => Err(DockerError::OtherSubnets { network: network.name.clone() }),
         }
     }
 
     /// A subnet for a new network. That of an existing one is granted too: Docker replays its requests when it
     /// starts, and if it was not a replay, making the network is refused.
-    async fn promised(&self, family: Family, wanted: Option<Cidr>) -> Result<Cidr, DockerError> {
+    async fn promised(
+        &self,
+        family: Family,
+        wanted: Option<Cidr>,
+        range: Option<Cidr>,
+    ) -> Result<Cidr, DockerError> {
         if let Some(wanted) = wanted
             && self.network(wanted).is_some()
         {
@@ -71,7 +74,7 @@ impl IpamDriver {
         }
         let avoid = self.pools.all();
         let subnet = self.api.propose_subnet(SubnetRequest { family, wanted, avoid }).await?;
-        self.pools.insert(subnet);
+        self.pools.insert(subnet, range, wanted.is_none());
         Ok(subnet)
     }
 
@@ -103,19 +106,23 @@ impl IpamDriver {
         let purpose = request.options.as_ref().and_then(|options| options.get(wire::ADDRESS_TYPE));
         let is_gateway = purpose.is_some_and(|purpose| purpose == wire::GATEWAY);
         let network = self.network(pool);
-        let reserved = |address: &IpAddr| network.as_ref().is_some_and(|n| n.reserved.contains_key(address));
+        let reserved = |address: &IpAddr| network.as_ref().is_some_and(|n| n.kept_for(*address).is_some());
         // Of what no container gets, Docker wants the subnet's mask back; `CreateNetwork` reserves it.
         let kept = |address: IpAddr| answer(address, pool.length());
         if is_gateway {
-            return Ok(kept(wanted.unwrap_or_else(|| gateway(pool))));
+            if wanted.is_some() {
+                self.pools.gateway_given(&pool);
+            }
+            return wanted.map_or_else(|| gateway(network.as_ref(), pool), Ok).map(kept);
         }
         match (&network, wanted) {
-            (None, Some(wanted)) if self.pools.contains(&pool) => Ok(kept(wanted)),
+            (None, Some(wanted)) if self.pools.get(&pool).is_some() => Ok(kept(wanted)),
             (None, _) => Err(DockerError::UnknownPool { pool }),
             (Some(_), Some(wanted)) if reserved(&wanted) => Ok(kept(wanted)),
             (Some(_), Some(wanted)) if self.is_attached(wanted).await? => Ok(alone(wanted)),
             (Some(network), wanted) => {
-                // Docker names no container. A dynamic address is new each time; a given one is the same again.
+                // Of a pool without room Docker's user would hear, though the network's next pool has some: it takes an
+                // address of any of them. It names no container, either. A dynamic address is new each time; a given one is the same again.
                 let holder = wanted.map_or_else(String::new, |wanted| format!("docker:{wanted}"));
                 let network = network.id;
                 let request = AllocateRequest { network, family: pool.family(), address: wanted, holder };
@@ -129,7 +136,7 @@ impl IpamDriver {
     pub(crate) async fn release_address(&self, request: wire::ReleaseAddress) -> Result<(), DockerError> {
         let address = address(&request.address)?;
         let Some(network) = self.network(request.pool_id.parse()?) else { return Ok(()) };
-        if network.reserved.contains_key(&address) || self.is_attached(address).await? {
+        if network.kept_for(address).is_some() || self.is_attached(address).await? {
             return Ok(());
         }
         Ok(self.api.release(ReleaseRequest { network: network.id, address }).await?)
@@ -149,11 +156,12 @@ fn answer(address: IpAddr, length: u8) -> wire::AddressAnswer {
     wire::AddressAnswer { address: format!("{address}/{length}"), data: BTreeMap::new() }
 }
 
-/// What Docker calls the gateway of a subnet, unless the user says: its first address behind the network's own.
-pub(crate) fn gateway(pool: Cidr) -> IpAddr {
-    match pool.first() {
-        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first).saturating_add(1)).into(),
-        IpAddr::V6(first) => Ipv6Addr::from(u128::from(first).saturating_add(1)).into(),
+/// The gateway of a subnet for which the user gave none. Docker does not go without; in one that is too small for it, of
+/// a network that was made without Docker, it gets an address that is of no use to it.
+fn gateway(network: Option<&Network>, pool: Cidr) -> Result<IpAddr, DockerError> {
+    match network {
+        Some(network) => Ok(network.gateway_in(pool).unwrap_or_else(|| pool.first())),
+        None => Network::default_gateway(pool).ok_or(DockerError::NoRoomForGateway { pool }),
     }
 }
 

@@ -18,7 +18,7 @@ mod stale;
 mod status;
 mod wire;
 
-pub use engine::{DRIVER, DockerEngine, Engine, EngineContainer, EngineNetwork, NetworkCopy};
+pub use engine::{DRIVER, DockerEngine, Engine, EngineContainer, EngineNetwork, NetworkCopy, SubnetCopy};
 pub use error::DockerError;
 pub use plan::{Action, MirrorFault, MirrorPlan, mirror_plan};
 pub use status::{DockerStatus, EngineState};

@@ -2,17 +2,17 @@
 //! intent, by the engine's events and by time. Docker's calls into the plugin never wait for it, so it may itself
 //! wait for Docker, which calls the plugin meanwhile.
 
-use crate::engine::{Engine, EngineNetwork, NetworkCopy};
+use crate::engine::{Engine, EngineNetwork, NetworkCopy, SubnetCopy};
 use crate::error::DockerError;
-use crate::ipam;
 use crate::links::Links;
 use crate::plan::{Action, mirror_plan};
 use crate::stale::StaleEndpoints;
 use crate::status::{DockerStatus, EngineState};
 use futures::StreamExt;
 use hopsack_api::{Api, Networks};
-use hopsack_types::Network;
+use hopsack_types::{ChosenBy, Cidr, Network, NetworkOptions};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -169,16 +169,24 @@ fn is_absent(error: &bollard::errors::Error) -> bool {
 }
 
 fn copy_of(network: &Network) -> NetworkCopy {
-    let gateway = |subnet: &hopsack_types::Cidr| {
-        let reserved = network.reserved.iter().find(|(address, reason)| {
-            subnet.contains(**address) && *reason == crate::network::GATEWAY_REASON
-        });
-        reserved.map_or_else(|| ipam::gateway(*subnet), |(address, _)| *address)
+    let subnet = |prefix: &Cidr| {
+        let inside = |address: &IpAddr| prefix.contains(*address);
+        let chosen = network.gateways.iter().find(|(gateway, by)| inside(gateway) && **by == ChosenBy::User);
+        let auxiliary = network.reserved.iter().filter(|(address, _)| inside(address));
+        SubnetCopy {
+            prefix: *prefix,
+            range: network.ranges.iter().copied().find(|range| prefix.covers(range)),
+            gateway: chosen.map(|(gateway, _)| *gateway),
+            auxiliary: auxiliary.map(|(address, name)| (name.clone(), *address)).collect(),
+        }
     };
+    let options = NetworkOptions::of(network).said().into_iter();
     NetworkCopy {
         network: network.id,
         name: network.name.clone(),
-        subnets: network.subnets.iter().map(|subnet| (*subnet, gateway(subnet))).collect(),
+        subnets: network.subnets.iter().map(subnet).collect(),
+        internal: network.internal,
+        options: options.map(|(key, value)| (key.to_owned(), value)).collect(),
         labels: network.labels.clone(),
     }
 }

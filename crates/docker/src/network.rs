@@ -3,21 +3,19 @@
 use crate::error::DockerError;
 use crate::ipam::{self, ADDRESS_SPACE};
 use crate::links::Links;
-use crate::options::NetworkOptions;
+use crate::options::Asked;
 use crate::pools::PromisedPools;
 use crate::wire;
 use hopsack_api::{Api, DockerNetwork, EndpointRequest, EndpointStatus, NetworkRequest};
 use hopsack_types::address::AddressError;
 use hopsack_types::id::IdError;
-use hopsack_types::{Cidr, EndpointId, Family, Labels, Mac, Network, NetworkId};
+use hopsack_types::{Cidr, EndpointId, Exit, Family, Isolation, Labels, Mac, Network, NetworkId};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why a gateway is reserved, for people.
-pub(crate) const GATEWAY_REASON: &str = "Docker's gateway";
 /// How long a network that was just made may take to show in this host's copy of intent.
 const VISIBLE: Duration = Duration::from_secs(5);
 
@@ -31,44 +29,41 @@ pub(crate) struct NetworkDriver {
 impl NetworkDriver {
     /// Makes a network, or learns that Docker made its copy of one.
     pub(crate) async fn create_network(&self, request: wire::CreateNetwork) -> Result<(), DockerError> {
-        let options = NetworkOptions::read(&request.options.unwrap_or_default())?;
+        let asked = Asked::read(&request.options.unwrap_or_default())?;
         let v4 = request.ipv4_data.unwrap_or_default();
         let v6 = request.ipv6_data.unwrap_or_default();
         if v4.is_empty() && v6.is_empty() {
             return Err(DockerError::ForeignAddresses);
         }
-        let mut subnets: Vec<Cidr> = Vec::new();
-        let mut reserved = BTreeMap::new();
+        let mut addresses = Addresses::default();
         for data in v4.iter().chain(&v6) {
-            if data.address_space != ADDRESS_SPACE {
-                return Err(DockerError::ForeignAddresses);
-            }
-            let second: Cidr = data.pool.parse()?;
-            if let Some(&first) = subnets.iter().find(|first| first.family() == second.family()) {
-                return Err(DockerError::TwoSubnets { first, second });
-            }
-            subnets.push(second);
-            for (purpose, address) in data.aux_addresses.iter().flatten() {
-                reserved.insert(ipam::address(address)?, purpose.clone());
-            }
-            if !data.gateway.is_empty() {
-                reserved.insert(ipam::address(&data.gateway)?, GATEWAY_REASON.to_owned());
-            }
+            addresses.read(data, &self.pools)?;
         }
-        if let Some(id) = options.network {
-            return self.copy_made(&request.network_id, id, &subnets);
+        if let Some(id) = asked.network {
+            return self.copy_made(&request.network_id, id, &addresses.subnets);
         }
         if self.api.networks().borrow().made_here(&request.network_id).is_some() {
             return Ok(());
         }
+        if let Some(subnet) = addresses.forgotten
+            && !self.api.networks().borrow().networks.values().any(|n| n.subnets.contains(&subnet))
+        {
+            return Err(DockerError::Forgotten { subnet });
+        }
+        let subnets = addresses.subnets.clone();
         let made = self
             .api
             .create_network(NetworkRequest {
                 name: None,
-                subnets: subnets.clone(),
+                subnets: addresses.subnets,
                 both_families: false,
-                reserved,
-                isolation: options.isolation,
+                ranges: addresses.ranges,
+                gateways: addresses.gateways,
+                reserved: addresses.reserved,
+                isolation: asked.options.isolation,
+                internal: asked.internal,
+                exit: asked.options.exit,
+                mtu: asked.options.mtu,
                 labels: Labels::new(),
                 docker: Some(DockerNetwork { id: request.network_id }),
             })
@@ -181,8 +176,8 @@ impl NetworkDriver {
         addresses: &[IpAddr],
     ) -> Result<Option<EndpointStatus>, DockerError> {
         for address in addresses {
-            if let Some(reason) = network.reserved.get(address) {
-                let (address, network, reason) = (*address, network.name.clone(), reason.clone());
+            if let Some(reason) = network.kept_for(*address) {
+                let (address, network, reason) = (*address, network.name.clone(), reason.to_owned());
                 return Err(DockerError::Reserved { address, network, reason });
             }
         }
@@ -203,12 +198,9 @@ impl NetworkDriver {
         let id = endpoint_id(&request.endpoint_id)?;
         let unknown = || DockerError::UnknownEndpoint { endpoint: request.endpoint_id.clone() };
         let endpoint = self.api.endpoints().await?.into_iter().find(|e| e.id == id).ok_or_else(unknown)?;
-        let subnets = {
-            let networks = self.api.networks();
-            let networks = networks.borrow();
-            networks.networks.get(&endpoint.network).map(|n| n.subnets.clone()).unwrap_or_default()
-        };
-        Ok(join_answer(&endpoint, &subnets))
+        let networks = self.api.networks().borrow().clone();
+        let network = networks.networks.get(&endpoint.network);
+        Ok(join_answer(&endpoint, network, &networks.pools))
     }
 
     /// Nothing is to be done for a container without published ports. Those of others are not there yet, and must
@@ -227,28 +219,72 @@ impl NetworkDriver {
     }
 }
 
-/// The next hop is on the link though it is in no subnet; the network's own subnets are behind it even where
-/// another network of the container has the default route.
-fn join_answer(endpoint: &EndpointStatus, subnets: &[Cidr]) -> wire::JoinAnswer {
+/// The next hop is on the link though it is in no subnet; the network's own subnets are behind it even where another
+/// network of the container, or Docker's gateway bridge, has the default route. With the latter, a network that others
+/// let in has the cluster's pools behind it too.
+fn join_answer(endpoint: &EndpointStatus, network: Option<&Network>, pools: &[Cidr]) -> wire::JoinAnswer {
     let next_hop = |family| endpoint.next_hops.iter().copied().find(|hop| Family::of(*hop) == family);
-    let text = |family| next_hop(family).map(|hop| hop.to_string()).unwrap_or_default();
+    let internal = network.is_some_and(|network| network.internal);
+    let exit = network.map_or(Exit::Hopsack, |network| network.exit);
+    let gateway = |family| match exit {
+        Exit::Hopsack if !internal => next_hop(family).map(|hop| hop.to_string()).unwrap_or_default(),
+        Exit::Hopsack | Exit::Docker => String::new(),
+    };
     let on_link = endpoint.next_hops.iter().map(|hop| wire::StaticRoute {
         destination: Cidr::host(*hop).to_string(),
         route_type: wire::ROUTE_CONNECTED,
         next_hop: None,
     });
-    let behind = subnets.iter().filter_map(|subnet| {
+    let open = network.is_some_and(|network| network.isolation == Isolation::None && !network.internal);
+    let pools = pools.iter().filter(|_| open && exit == Exit::Docker);
+    let behind = network.iter().flat_map(|network| &network.subnets).chain(pools).filter_map(|destination| {
         Some(wire::StaticRoute {
-            destination: subnet.to_string(),
+            destination: destination.to_string(),
             route_type: wire::ROUTE_NEXT_HOP,
-            next_hop: Some(next_hop(subnet.family())?.to_string()),
+            next_hop: Some(next_hop(destination.family())?.to_string()),
         })
     });
     wire::JoinAnswer {
         interface_name: wire::InterfaceName { src_name: endpoint.peer.to_string(), dst_prefix: "eth" },
-        gateway: text(Family::V4),
-        gateway_ipv6: text(Family::V6),
+        gateway: gateway(Family::V4),
+        gateway_ipv6: gateway(Family::V6),
         static_routes: on_link.chain(behind).collect(),
+        disable_gateway_service: internal,
+    }
+}
+
+/// What a `CreateNetwork` call and the calls before it say of addresses.
+#[derive(Debug, Default)]
+struct Addresses {
+    subnets: Vec<Cidr>,
+    ranges: BTreeSet<Cidr>,
+    /// Those that Docker shows.
+    gateways: BTreeSet<IpAddr>,
+    reserved: BTreeMap<IpAddr, String>,
+    /// A subnet that nothing is known of: the agent was restarted after Docker asked for it.
+    forgotten: Option<Cidr>,
+}
+
+impl Addresses {
+    fn read(&mut self, data: &wire::IpamData, pools: &PromisedPools) -> Result<(), DockerError> {
+        if data.address_space != ADDRESS_SPACE {
+            return Err(DockerError::ForeignAddresses);
+        }
+        let subnet: Cidr = data.pool.parse()?;
+        self.subnets.push(subnet);
+        for (purpose, address) in data.aux_addresses.iter().flatten() {
+            self.reserved.insert(ipam::address(address)?, purpose.clone());
+        }
+        match pools.get(&subnet) {
+            Some(promise) => {
+                self.ranges.extend(promise.range);
+                if promise.gateway_shown && !data.gateway.is_empty() {
+                    self.gateways.insert(ipam::address(&data.gateway)?);
+                }
+            }
+            None => self.forgotten = Some(subnet),
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Subnets that were promised to Docker and are not a network yet: `RequestPool` comes before `CreateNetwork`, and
-//! the agent is told by the latter only.
+//! the agent is told by the latter only. What Docker says of a subnet in between and not again is kept here too.
 
 use hopsack_types::Cidr;
 use std::collections::BTreeMap;
@@ -10,20 +10,38 @@ use tokio::time::Instant;
 /// Docker makes the network within milliseconds; a promise that is older belongs to an engine that was killed.
 const LIFETIME: Duration = Duration::from_secs(60);
 
+/// What is known of a promised subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// `--ip-range`, which `CreateNetwork` does not carry.
+    pub(crate) range: Option<Cidr>,
+    /// Whether Docker shows the gateway: the user gave it, or gave no subnet.
+    pub(crate) gateway_shown: bool,
+    since: Instant,
+}
+
 /// The promises.
 #[derive(Debug, Default)]
 pub(crate) struct PromisedPools {
-    made: Mutex<BTreeMap<Cidr, Instant>>,
+    made: Mutex<BTreeMap<Cidr, Promise>>,
 }
 
 impl PromisedPools {
-    fn made(&self) -> MutexGuard<'_, BTreeMap<Cidr, Instant>> {
+    fn made(&self) -> MutexGuard<'_, BTreeMap<Cidr, Promise>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Promises a subnet.
-    pub(crate) fn insert(&self, pool: Cidr) {
-        self.made().insert(pool, Instant::now());
+    /// Promises a subnet with the range in it, to somebody who did or did not say which subnet.
+    pub(crate) fn insert(&self, pool: Cidr, range: Option<Cidr>, chosen_by_us: bool) {
+        let promise = Promise { range, gateway_shown: chosen_by_us, since: Instant::now() };
+        self.made().insert(pool, promise);
+    }
+
+    /// Notes that the user gave the gateway of a subnet.
+    pub(crate) fn gateway_given(&self, pool: &Cidr) {
+        if let Some(promise) = self.made().get_mut(pool) {
+            promise.gateway_shown = true;
+        }
     }
 
     /// Ends a promise, kept or not.
@@ -31,15 +49,15 @@ impl PromisedPools {
         self.made().remove(pool);
     }
 
-    /// Whether this subnet is promised.
-    pub(crate) fn contains(&self, pool: &Cidr) -> bool {
-        self.made().contains_key(pool)
+    /// What was promised of this subnet.
+    pub(crate) fn get(&self, pool: &Cidr) -> Option<Promise> {
+        self.made().get(pool).copied()
     }
 
     /// All promises that still count.
     pub(crate) fn all(&self) -> Vec<Cidr> {
         let mut made = self.made();
-        made.retain(|_, since| since.elapsed() < LIFETIME);
+        made.retain(|_, promise| promise.since.elapsed() < LIFETIME);
         made.keys().copied().collect()
     }
 }
@@ -51,9 +69,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_promise_to_a_killed_engine_is_forgotten_after_a_while() {
         let pools = PromisedPools::default();
-        pools.insert("10.1.0.0/24".parse().unwrap());
+        pools.insert("10.1.0.0/24".parse().unwrap(), None, true);
         tokio::time::advance(LIFETIME / 2).await;
-        pools.insert("10.2.0.0/24".parse().unwrap());
+        pools.insert("10.2.0.0/24".parse().unwrap(), None, true);
         assert_eq!(pools.all().len(), 2);
         tokio::time::advance(LIFETIME / 2).await;
         assert_eq!(pools.all(), ["10.2.0.0/24".parse().unwrap()]);

@@ -167,6 +167,7 @@ pub(crate) struct JoinAnswer {
     #[serde(rename = "GatewayIPv6")]
     pub(crate) gateway_ipv6: String,
     pub(crate) static_routes: Vec<StaticRoute>,
+    pub(crate) disable_gateway_service: bool,
 }
 
 #[derive(Debug, Serialize)]

@@ -11,9 +11,9 @@ use fake::{FakeApi, FakeCluster, NoWires};
 use futures::stream::BoxStream;
 use hopsack_api::{Api, NetworkRequest};
 use hopsack_docker::{DockerError, Engine, EngineContainer, EngineNetwork, FrontDoor, NetworkCopy};
-use hopsack_types::{EndpointId, Isolation, Labels, Network, NetworkName};
+use hopsack_types::{EndpointId, Network, NetworkName};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -192,7 +192,7 @@ fn a_network_is_made_with_its_gateway_and_auxiliary_addresses_reserved() {
     assert_eq!(docker.call("NetworkDriver.CreateNetwork", create_network("1d46")), json!({}));
     assert_eq!(
         docker.api.calls(),
-        [r#"create_network [10.50.0.0/16] {10.50.0.1: "Docker's gateway", 10.50.0.9: "rtr"}"#]
+        [r#"create_network [10.50.0.0/16] ranges {} gateways {} reserved {10.50.0.9: "rtr"}"#]
     );
     let made = docker.cluster.networks().into_values().next().unwrap();
     assert_eq!(made.docker.as_ref().unwrap().network, "1d46");
@@ -238,8 +238,6 @@ fn what_cannot_be_done_is_refused_with_what_to_do_instead() {
     let docker = Docker::start().with_network();
     let pool =
         |pool: &str, sub: &str, options: Value| json!({"Pool": pool, "SubPool": sub, "Options": options});
-    let refused = docker.refused("IpamDriver.RequestPool", pool("10.60.0.0/16", "10.60.1.0/24", Value::Null));
-    assert!(refused.contains("--ip-range"), "{refused}");
     let refused = docker.refused("IpamDriver.RequestPool", pool("10.60.0.0/16", "", json!({"k": "v"})));
     assert!(refused.contains("--ipam-opt k"), "{refused}");
     let refused = docker.refused("IpamDriver.RequestPool", pool("10.60.0.7/16", "", Value::Null));
@@ -254,15 +252,7 @@ fn what_cannot_be_done_is_refused_with_what_to_do_instead() {
     let mut option = create_network("2");
     option["Options"]["com.docker.network.generic"] = json!({"foo": "bar"});
     let refused = docker.refused("NetworkDriver.CreateNetwork", option);
-    assert!(refused.contains("-o foo; known: hopsack.isolation"), "{refused}");
-    let mut internal = create_network("2");
-    internal["Options"]["com.docker.network.internal"] = json!(true);
-    let refused = docker.refused("NetworkDriver.CreateNetwork", internal);
-    assert!(refused.contains("--internal"), "{refused}");
-    let mut two = create_network("2");
-    two["IPv4Data"].as_array_mut().unwrap().push(json!({"AddressSpace": "hopsack", "Pool": "10.51.0.0/16"}));
-    let refused = docker.refused("NetworkDriver.CreateNetwork", two);
-    assert!(refused.contains("one subnet per family"), "{refused}");
+    assert!(refused.contains("-o: unknown option foo; known: hopsack.isolation"), "{refused}");
 
     let refused = docker.refused("NetworkDriver.CreateNetwork", create_network("2"));
     assert_eq!(refused, "10.50.0.0/16 overlaps 10.50.0.0/16", "not a replay, so the same subnet is refused");
@@ -271,15 +261,6 @@ fn what_cannot_be_done_is_refused_with_what_to_do_instead() {
     let refused = docker.refused("NetworkDriver.Join", json!({"NetworkID": "1d46", "EndpointID": ENDPOINT}));
     assert!(refused.contains("start the container again"), "{refused}");
     assert_eq!(docker.cluster.networks().len(), 1);
-}
-
-#[test]
-fn isolation_is_an_option_of_the_network() {
-    let docker = Docker::start();
-    let mut open = create_network("1d46");
-    open["Options"]["com.docker.network.generic"] = json!({"hopsack.isolation": "none"});
-    docker.call("NetworkDriver.CreateNetwork", open);
-    assert_eq!(docker.cluster.networks().into_values().next().unwrap().isolation, Isolation::None);
 }
 
 #[test]
@@ -313,6 +294,7 @@ fn a_container_is_started_and_stopped() {
                 {"Destination": format!("{hop}/32"), "RouteType": 1},
                 {"Destination": "10.50.0.0/16", "RouteType": 0, "NextHop": hop.to_string()},
             ],
+            "DisableGatewayService": false,
         })
     );
     let of = json!({"NetworkID": "1d46", "EndpointID": ENDPOINT, "Options": {}});
@@ -414,11 +396,7 @@ fn declare(docker: &Docker) -> Network {
     let request = NetworkRequest {
         name: Some(NetworkName::new("db").unwrap()),
         subnets: vec!["10.70.0.0/24".parse().unwrap()],
-        both_families: false,
-        reserved: BTreeMap::new(),
-        isolation: Isolation::Full,
-        labels: Labels::new(),
-        docker: None,
+        ..NetworkRequest::default()
     };
     docker.run(docker.api.create_network(request)).unwrap()
 }

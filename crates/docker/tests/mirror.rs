@@ -14,7 +14,7 @@ use hopsack_docker::{
     DRIVER, DockerEngine, DockerError, DockerStatus, Engine, EngineContainer, EngineNetwork, EngineState,
     FrontDoor, NetworkCopy,
 };
-use hopsack_types::{ContainerRef, EndpointId, Family, Isolation, Labels, Network, NetworkId, NetworkName};
+use hopsack_types::{ContainerRef, EndpointId, Family, Labels, Network, NetworkId, NetworkName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -163,12 +163,12 @@ impl Engine for MemoryEngine {
 /// What dockerd asks while it makes a copy.
 async fn call_back(plugin: &PathBuf, id: &str, copy: &NetworkCopy) {
     let mark = serde_json::json!({ "hopsack.network": copy.network });
-    let (subnet, gateway) = &copy.subnets[0];
+    let subnet = &copy.subnets[0].prefix;
     let pool = serde_json::json!({ "Pool": subnet, "Options": mark });
     let create = serde_json::json!({
         "NetworkID": id,
         "Options": { "com.docker.network.generic": mark },
-        "IPv4Data": [{ "AddressSpace": "hopsack", "Pool": subnet, "Gateway": format!("{gateway}/24") }],
+        "IPv4Data": [{ "AddressSpace": "hopsack", "Pool": subnet, "Gateway": "10.70.0.1/24" }],
     });
     for (method, body) in [("IpamDriver.RequestPool", pool), ("NetworkDriver.CreateNetwork", create)] {
         let body = body.to_string();
@@ -210,11 +210,8 @@ impl Host {
         let request = NetworkRequest {
             name,
             subnets: vec![format!("10.70.{third_byte}.0/24").parse().unwrap()],
-            both_families: false,
-            reserved: BTreeMap::new(),
-            isolation: Isolation::Full,
-            labels: Labels::new(),
             docker: docker.map(|id| DockerNetwork { id: id.to_owned() }),
+            ..NetworkRequest::default()
         };
         self.api.create_network(request).await.unwrap()
     }

@@ -5,9 +5,9 @@
 use hopsack_api::Networks;
 use hopsack_docker::{Action, EngineNetwork, MirrorFault, mirror_plan};
 use hopsack_types::resource::DockerOrigin;
-use hopsack_types::{HostId, Isolation, Labels, Network, NetworkId, NetworkName};
+use hopsack_types::{HostId, Labels, Network, NetworkId, NetworkName};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 const ME: HostId = HostId::from_bytes([1; 16]);
 const OTHER: HostId = HostId::from_bytes([2; 16]);
@@ -17,15 +17,8 @@ fn id(n: u8) -> NetworkId {
 }
 
 fn network(n: u8, docker: Option<DockerOrigin>) -> Network {
-    Network {
-        id: id(n),
-        name: NetworkName::new(format!("n{n}")).unwrap(),
-        subnets: vec![format!("10.{n}.0.0/24").parse().unwrap()],
-        reserved: BTreeMap::new(),
-        isolation: Isolation::Full,
-        labels: Labels::new(),
-        docker,
-    }
+    let subnets = vec![format!("10.{n}.0.0/24").parse().unwrap()];
+    Network { docker, ..Network::new(id(n), NetworkName::new(format!("n{n}")).unwrap(), subnets) }
 }
 
 fn made_on(host: HostId, docker: &str, named: bool) -> Option<DockerOrigin> {
@@ -33,7 +26,8 @@ fn made_on(host: HostId, docker: &str, named: bool) -> Option<DockerOrigin> {
 }
 
 fn intent(networks: impl IntoIterator<Item = Network>) -> Networks {
-    Networks { me: Some(ME), networks: networks.into_iter().map(|network| (network.id, network)).collect() }
+    let networks = networks.into_iter().map(|network| (network.id, network)).collect();
+    Networks { me: Some(ME), networks, pools: Vec::new() }
 }
 
 fn listed(docker: &str, name: &str, driver: &str, copy_of: Option<NetworkId>) -> EngineNetwork {

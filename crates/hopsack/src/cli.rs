@@ -258,15 +258,30 @@ pub enum Network {
 pub struct CreateNetwork {
     /// Its name
     pub name: NetworkName,
-    /// Its addresses, at most one per family [default: the next free /24 of a v4 pool]
+    /// Its addresses; may be given again, of one family too [default: the next free /24 of a v4 pool]
     #[arg(long = "subnet", value_name = "CIDR")]
     pub subnets: Vec<Cidr>,
+    /// The part of a subnet that containers get addresses from unless they ask for one; once for each subnet
+    #[arg(long = "ip-range", value_name = "CIDR")]
+    pub ranges: Vec<Cidr>,
+    /// The address of a subnet that each host answers to its containers; once for each [default: the first]
+    #[arg(long = "gateway", value_name = "ADDRESS")]
+    pub gateways: Vec<IpAddr>,
+    /// An address that no container gets, NAME=ADDRESS; may be given again
+    #[arg(long = "aux-address", value_name = "NAME=ADDRESS", value_parser = parse::named_address)]
+    pub reserved: Vec<(String, IpAddr)>,
     /// Also the next free /64 of a v6 pool
     #[arg(long)]
     pub ipv6: bool,
-    /// Who reaches its containers: with full, no other network; with none, networks that have none too
-    #[arg(long, value_enum, default_value_t = IsolationLevel::Full)]
-    pub isolation: IsolationLevel,
+    /// No way out of the network, and none in
+    #[arg(long)]
+    pub internal: bool,
+    /// What Docker takes by -o: hopsack.isolation, hopsack.gateway, com.docker.network.driver.mtu; may be given again
+    #[arg(long = "opt", value_name = "KEY=VALUE", value_parser = parse::label)]
+    pub options: Vec<(String, String)>,
+    /// Who reaches its containers: with full, no other network; with none, networks that have none too [default: full]
+    #[arg(long, value_enum)]
+    pub isolation: Option<IsolationLevel>,
     /// A label, key=value; may be given again
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub labels: Vec<(String, String)>,

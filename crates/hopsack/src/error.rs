@@ -4,6 +4,7 @@ use hopsack_agent::error::AgentError;
 use hopsack_agent::trust::token::TokenError;
 use hopsack_api::client::ClientError;
 use hopsack_lab::LabError;
+use hopsack_types::option::OptionError;
 use std::io;
 use std::path::PathBuf;
 
@@ -60,6 +61,9 @@ pub enum CommandError {
     /// Several tokens have ids that begin so.
     #[error("more than one token begins with {0:?}: give more of its id (`hopsack token ls`)")]
     ManyTokens(String),
+    /// An option of a network that there is not.
+    #[error("--opt: {0}")]
+    Option(#[from] OptionError),
     /// No network has this name or id.
     #[error("there is no network {0:?}: `hopsack network ls` lists them")]
     NoNetwork(String),
@@ -101,7 +105,9 @@ impl CommandError {
     pub const fn exit_status(&self) -> u8 {
         match self {
             Self::Client(ClientError::NoAgent { .. } | ClientError::NotAllowed { .. }) => NO_AGENT,
-            Self::Token(_) | Self::Lab(LabError::Usage(_) | LabError::Argument { .. }) => USAGE,
+            Self::Token(_) | Self::Option(_) | Self::Lab(LabError::Usage(_) | LabError::Argument { .. }) => {
+                USAGE
+            }
             Self::Interrupted => INTERRUPTED,
             _ => FAILURE,
         }

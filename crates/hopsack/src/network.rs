@@ -6,8 +6,7 @@ use crate::output::{Format, Output, list};
 use crate::table::Table;
 use hopsack_api::client::Client;
 use hopsack_api::{NetworkRequest, Networks};
-use hopsack_types::{Isolation, Network};
-use std::collections::BTreeMap;
+use hopsack_types::{Family, Isolation, Network, NetworkOptions, option};
 
 /// Does what was asked.
 pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<(), CommandError> {
@@ -33,12 +32,18 @@ pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<()
 }
 
 fn create(client: &Client, arguments: CreateNetwork, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let options = options(&arguments)?;
     let network = client.create_network(&NetworkRequest {
         name: Some(arguments.name),
         subnets: arguments.subnets,
         both_families: arguments.ipv6,
-        reserved: BTreeMap::new(),
-        isolation: arguments.isolation.into(),
+        ranges: arguments.ranges.into_iter().collect(),
+        gateways: arguments.gateways.into_iter().collect(),
+        reserved: arguments.reserved.into_iter().map(|(name, address)| (address, name)).collect(),
+        isolation: options.isolation,
+        internal: arguments.internal,
+        exit: options.exit,
+        mtu: options.mtu,
         labels: arguments.labels.into_iter().collect(),
         docker: None,
     })?;
@@ -46,6 +51,18 @@ fn create(client: &Client, arguments: CreateNetwork, out: &mut Output<'_>) -> Re
         Format::Json => out.json(&network),
         Format::Text => out.line(format_args!("made network {}: {}", network.name, list(&network.subnets))),
     }
+}
+
+/// What `--opt` says, and `--isolation`, which is short for one of them.
+fn options(arguments: &CreateNetwork) -> Result<NetworkOptions, CommandError> {
+    let mut options = NetworkOptions::default();
+    for (key, value) in &arguments.options {
+        options.set(key, value)?;
+    }
+    if let Some(isolation) = arguments.isolation {
+        options.isolation = isolation.into();
+    }
+    Ok(options)
 }
 
 /// Removes all that are named; a name that is wrong leaves all of them.
@@ -91,7 +108,7 @@ fn show_all(networks: &[Network], out: &mut Output<'_>) -> Result<(), CommandErr
         table.row([
             network.name.to_string(),
             list(&network.subnets),
-            isolation(network).to_owned(),
+            reachability(network).to_owned(),
             made_by(network).to_owned(),
             network.id.short(),
         ]);
@@ -99,13 +116,31 @@ fn show_all(networks: &[Network], out: &mut Output<'_>) -> Result<(), CommandErr
     out.table(&table)
 }
 
+/// How far a network's packets go, in one word: what is internal is isolated from the world too.
+const fn reachability(network: &Network) -> &'static str {
+    if network.internal { "internal" } else { isolation(network) }
+}
+
 fn show(network: &Network, out: &mut Output<'_>) -> Result<(), CommandError> {
     out.line(format_args!("name       {}", network.name))?;
     out.line(format_args!("id         {}", network.id))?;
     out.line(format_args!("subnets    {}", list(&network.subnets)))?;
-    let next_hops = network.subnets.iter().map(|subnet| network.next_hop(subnet.family()));
-    out.line(format_args!("next hops  {}", list(next_hops)))?;
+    if !network.ranges.is_empty() {
+        out.line(format_args!("ip-ranges  {}", list(&network.ranges)))?;
+    }
+    if !network.gateways.is_empty() {
+        out.line(format_args!("gateways   {}", list(network.gateways.keys())))?;
+    }
+    let families = Family::BOTH.into_iter().filter(|family| network.subnets_of(*family).next().is_some());
+    out.line(format_args!("next hops  {}", list(families.map(|family| network.next_hop(family)))))?;
     out.line(format_args!("isolation  {}", isolation(network)))?;
+    if network.internal {
+        out.line(format_args!("internal   yes"))?;
+    }
+    let said = NetworkOptions::of(network).said().into_iter();
+    for (key, value) in said.filter(|(key, _)| *key != option::ISOLATION) {
+        out.line(format_args!("option     {key}={value}"))?;
+    }
     out.line(format_args!("made by    {}", made_by(network)))?;
     for (key, value) in &network.labels {
         out.line(format_args!("label      {key}={value}"))?;
@@ -120,22 +155,32 @@ fn show(network: &Network, out: &mut Output<'_>) -> Result<(), CommandError> {
 mod tests {
     use super::*;
     use crate::output::text_of;
-    use hopsack_types::{NetworkId, NetworkName};
+    use hopsack_types::{ChosenBy, Exit, NetworkId, NetworkName};
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn network(id: u8, name: &str) -> Network {
         Network {
             id: NetworkId::from_bytes([id; 16]),
             name: NetworkName::new(name).unwrap(),
             subnets: vec!["10.32.4.0/24".parse().unwrap(), "fd12::/64".parse().unwrap()],
-            reserved: BTreeMap::from([("10.32.4.1".parse().unwrap(), "Docker's gateway".to_owned())]),
+            ranges: BTreeSet::from(["10.32.4.128/25".parse().unwrap()]),
+            gateways: BTreeMap::from([("10.32.4.1".parse().unwrap(), ChosenBy::Default)]),
+            reserved: BTreeMap::from([("10.32.4.9".parse().unwrap(), "router".to_owned())]),
             isolation: Isolation::Full,
+            internal: name == "db",
+            exit: Exit::Docker,
+            mtu: Some(1400),
             labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
             docker: None,
         }
     }
 
     fn networks(all: impl IntoIterator<Item = Network>) -> Networks {
-        Networks { me: None, networks: all.into_iter().map(|network| (network.id, network)).collect() }
+        Networks {
+            me: None,
+            pools: Vec::new(),
+            networks: all.into_iter().map(|network| (network.id, network)).collect(),
+        }
     }
 
     #[test]
@@ -144,7 +189,7 @@ mod tests {
         assert_eq!(
             text_of(|out| show_all(&known, out)),
             "NAME  SUBNETS                  ISOLATION  MADE BY  ID\n\
-             db    10.32.4.0/24, fd12::/64  full       hopsack  0202020202\n\
+             db    10.32.4.0/24, fd12::/64  internal   hopsack  0202020202\n\
              web   10.32.4.0/24, fd12::/64  full       hopsack  0101010101\n"
         );
     }
@@ -165,7 +210,11 @@ mod tests {
             "web",
             "01010101010101010101010101010101",
             "tier=front",
-            "10.32.4.1 (Docker's gateway)",
+            "ip-ranges  10.32.4.128/25",
+            "gateways   10.32.4.1",
+            "10.32.4.9 (router)",
+            "hopsack.gateway=docker",
+            "driver.mtu=1400",
             "169.254.",
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");

@@ -18,6 +18,9 @@ pub enum ParseError {
     /// Not a label.
     #[error("write a key, '=' and a value, like role=web")]
     Label,
+    /// Not an address with a name.
+    #[error("write a name, '=' and an address, like router=10.32.4.9")]
+    NamedAddress,
     /// Not a process id.
     #[error("write a process id after pid:, like pid:1234")]
     Pid,
@@ -50,6 +53,12 @@ pub fn label(text: &str) -> Result<(String, String), ParseError> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(ParseError::Label),
     }
+}
+
+/// An address and what it is for, from `name=address`.
+pub fn named_address(text: &str) -> Result<(String, IpAddr), ParseError> {
+    let (name, address) = label(text).map_err(|_| ParseError::NamedAddress)?;
+    Ok((name, address.parse().map_err(|_| ParseError::NamedAddress)?))
 }
 
 /// A network namespace as people name it.
@@ -169,6 +178,15 @@ mod tests {
         assert_eq!(label("a="), Ok(("a".to_owned(), String::new())));
         assert_eq!(label("=b"), Err(ParseError::Label));
         assert_eq!(label("a"), Err(ParseError::Label));
+    }
+
+    #[test]
+    fn an_address_has_a_name_before_it() {
+        let router = ("router".to_owned(), "10.32.4.9".parse().unwrap());
+        assert_eq!(named_address("router=10.32.4.9"), Ok(router));
+        for bad in ["", "10.32.4.9", "router=", "=10.32.4.9", "router=10.32.4.9/24"] {
+            assert_eq!(named_address(bad), Err(ParseError::NamedAddress), "{bad:?}");
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! Every method that changes something has a [`Record`]; the caller makes that durable before
 //! it answers or tells anybody. What must not live here: I/O, and what other hosts hold (see `grant`, `steward`).
 
-use crate::block::{block_length, check_usable, never_given};
+use crate::block::{automatic, block_length, check_usable, never_given};
 use crate::error::IpamError;
-use crate::grant::{grant_of, granted};
+use crate::grant::{grant_of, granted, is_automatic};
 use crate::handle::Handle;
 use crate::journal::Record;
 use crate::ranges::{Ranges, address, bounds, number};
@@ -212,12 +212,16 @@ impl Allocator {
         }
     }
 
-    /// Fills the shelves anew: all that is granted and usable, less what is in use, resting or lent.
+    /// Fills the shelves anew: all that is granted and may be given to anybody, less what is in use, resting or lent.
     fn restock(&mut self) {
         for family in Family::BOTH {
-            let mut fresh = Ranges::default();
+            let mut granted = Ranges::default();
             for prefix in self.granted.iter().filter(|prefix| prefix.family() == family) {
-                fresh.insert_prefix(*prefix);
+                granted.insert_prefix(*prefix);
+            }
+            let mut fresh = Ranges::default();
+            for range in self.network.iter().flat_map(|network| automatic(network, family)) {
+                granted.within(range).spans().for_each(|(first, last)| fresh.insert(first, last));
             }
             for never in self.network.iter().flat_map(|network| never_given(network, family)) {
                 fresh.remove(never, never);
@@ -265,16 +269,17 @@ impl Allocator {
         self.network.as_ref().ok_or(IpamError::NotReady(self.id))
     }
 
-    /// Gives any address of a family. One that was never used comes first, then the one that has rested longest;
-    /// an address that still cools down is given before anybody hears "none".
+    /// Gives any address of a family. One that was never used comes first, of the first subnet that has one; then the
+    /// one that has rested longest; an address that still cools down is given before anybody hears "none".
     ///
     /// [`IpamError::NoneGranted`] means that more must be claimed or asked for (see `steward`).
     pub fn allocate(&mut self, now: Duration, family: Family, handle: &Handle) -> Result<IpAddr, IpamError> {
-        self.definition()?;
+        let ranges = automatic(self.definition()?, family);
         let cool_down = self.cool_down;
         let shelf = self.shelf(family);
         let crowded = shelf.rest.len() >= MAX_RESTING && shelf.rest.is_cool(now, cool_down);
-        let found = match shelf.fresh.first().filter(|_| !crowded) {
+        let first = ranges.into_iter().find_map(|range| shelf.fresh.first_in(range));
+        let found = match first.filter(|_| !crowded) {
             Some(fresh) => {
                 shelf.fresh.remove(fresh, fresh);
                 Some(fresh)
@@ -289,7 +294,7 @@ impl Allocator {
     fn none_granted(&self, family: Family) -> IpamError {
         let in_use = self.in_use.keys().filter(|address| Family::of(**address) == family).count() as u64;
         match &self.network {
-            Some(network) if network.subnet(family).is_none() => {
+            Some(network) if network.subnets_of(family).next().is_none() => {
                 IpamError::NoSubnet { network: network.name.clone(), family }
             }
             Some(network) => IpamError::NoneGranted { network: network.name.clone(), family, in_use },
@@ -366,9 +371,11 @@ impl Allocator {
         held
     }
 
-    /// Puts a free address to rest, if this host may give it again at all.
+    /// Puts a free address to rest, if this host may give it to anybody at all.
     pub(crate) fn shelve(&mut self, now: Duration, free: IpAddr) {
-        let usable = self.network.as_ref().is_none_or(|network| check_usable(network, free).is_ok());
+        let usable = self.network.as_ref().is_none_or(|network| {
+            check_usable(network, free).is_ok() && is_automatic(network, Cidr::host(free))
+        });
         if usable && self.is_granted(free) && !self.is_lent(free) {
             self.shelf(Family::of(free)).rest.push(number(free), now);
         }
@@ -401,21 +408,24 @@ impl Allocator {
     }
 
     fn offer_any(&self, now: Duration, family: Family) -> Option<Cidr> {
-        let subnet = self.network.as_ref()?.subnet(family)?;
         let bits = family.bits();
+        let ranges = automatic(self.network.as_ref()?, family);
         let shelf = self.shelf_ref(family);
         let mut idle = shelf.fresh.clone();
         for resting in shelf.rest.cool(now, self.cool_down) {
             idle.insert(resting, resting);
         }
-        let most = (idle.count() / 2).max(1);
-        let largest = (bits - block_length(subnet)).min(most.ilog2() as u8);
-        for size in (1..=largest).rev() {
-            if let Some(start) = idle.last_piece(size) {
+        let half = u8::try_from((idle.count() / 2).max(1).ilog2()).unwrap_or(bits);
+        for size in (1..=half).rev() {
+            // What comes last in use goes first; a piece is of one subnet.
+            let pieces = ranges.iter().rev().filter(|range| size <= bits - block_length(**range));
+            let starts = pieces.map(|range| idle.within(*range).last_piece(size));
+            if let Some(start) = starts.flatten().next() {
                 return Some(Cidr::around(address(family, start), bits - size));
             }
         }
-        let single = shelf.fresh.last_piece(0).or_else(|| shelf.rest.oldest())?;
+        let last = ranges.iter().rev().find_map(|range| shelf.fresh.within(*range).last_piece(0));
+        let single = last.or_else(|| shelf.rest.oldest())?;
         Some(Cidr::host(address(family, single)))
     }
 

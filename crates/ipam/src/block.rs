@@ -21,13 +21,20 @@ pub fn block_length(subnet: Cidr) -> u8 {
     (length + 5).max(bits - 6).min(bits)
 }
 
-/// How many free addresses a host of a cluster of `hosts` tries to keep ahead of need, so that it can still allocate
-/// when it is cut off: half of its fair half of the subnet (`size / (4 * hosts)`), at most [`MAX_RESERVE`].
+/// Where addresses of a family come from that nobody asks for by number, in the order in which they are used: of each
+/// subnet its range.
+pub fn automatic(network: &Network, family: Family) -> Vec<Cidr> {
+    network.subnets_of(family).map(|subnet| network.range_in(subnet)).collect()
+}
+
+/// How many free addresses of a family a host of a cluster of `hosts` tries to keep ahead of need, so that it can still
+/// allocate when it is cut off: half of its fair half of all (`size / (4 * hosts)`), at most [`MAX_RESERVE`].
 ///
-/// A quarter of the subnet at most is therefore bound in reserves, and a subnet with fewer addresses than four times
-/// the hosts has none: there each address is worth more where it is needed than where it might be.
-pub fn reserve_target(subnet: Cidr, hosts: usize) -> u64 {
-    let size = Ranges::of(subnet).count();
+/// A quarter of the addresses at most is therefore bound in reserves, and a network with fewer addresses than four
+/// times the hosts has none: there each address is worth more where it is needed than where it might be.
+pub fn reserve_target(network: &Network, family: Family, hosts: usize) -> u64 {
+    let sizes = automatic(network, family).into_iter().map(|range| Ranges::of(range).count());
+    let size = sizes.fold(0_u128, u128::saturating_add);
     let share = size / (hosts.max(1) as u128).saturating_mul(4);
     u64::try_from(share).map_or(MAX_RESERVE, |share| share.min(MAX_RESERVE))
 }
@@ -40,18 +47,25 @@ pub fn check_usable(network: &Network, address: IpAddr) -> Result<(), IpamError>
         let subnets = network.subnets.clone();
         return Err(IpamError::OutsideSubnet { network: network.name.clone(), address, subnets });
     };
-    if has_edges(subnet) {
-        if address == subnet.first() {
-            let v4 = subnet.family() == Family::V4;
-            return refuse(subnet, if v4 { Unusable::NetworkAddress } else { Unusable::RouterAnycast });
-        }
-        if subnet.family() == Family::V4 && address == subnet.last() {
-            return refuse(subnet, Unusable::Broadcast);
-        }
+    if let Some(edge) = edge(subnet, address) {
+        return refuse(subnet, edge);
     }
-    match network.reserved.get(&address) {
-        Some(what) => refuse(subnet, Unusable::Reserved(what.clone())),
+    match network.kept_for(address) {
+        Some(what) => refuse(subnet, Unusable::Reserved(what.to_owned())),
         None => Ok(()),
+    }
+}
+
+/// What an address is to its subnet as a whole, if no container can have it because of that.
+pub(crate) fn edge(subnet: Cidr, address: IpAddr) -> Option<Unusable> {
+    let v4 = subnet.family() == Family::V4;
+    match address {
+        _ if !has_edges(subnet) => None,
+        first if first == subnet.first() => {
+            Some(if v4 { Unusable::NetworkAddress } else { Unusable::RouterAnycast })
+        }
+        last if v4 && last == subnet.last() => Some(Unusable::Broadcast),
+        _ => None,
     }
 }
 
@@ -64,16 +78,13 @@ fn has_edges(subnet: Cidr) -> bool {
 
 /// All addresses of a family that no container can have, as [`check_usable`] tells them.
 pub(crate) fn never_given(network: &Network, family: Family) -> Vec<u128> {
-    let Some(subnet) = network.subnet(family) else { return Vec::new() };
-    let (first, last) = bounds(subnet);
-    let mut never: Vec<u128> =
-        network.reserved.keys().filter(|address| subnet.contains(**address)).map(|a| number(*a)).collect();
-    if has_edges(subnet) {
-        never.push(first);
-        if family == Family::V4 {
-            never.push(last);
-        }
-    }
+    let kept = network.reserved.keys().chain(network.gateways.keys()).copied();
+    let kept = kept.filter(|address| Family::of(*address) == family).map(number);
+    let edges = network.subnets_of(family).filter(|subnet| has_edges(*subnet)).flat_map(|subnet| {
+        let (first, last) = bounds(subnet);
+        std::iter::once(first).chain((family == Family::V4).then_some(last))
+    });
+    let mut never: Vec<u128> = kept.chain(edges).collect();
     never.sort_unstable();
     never.dedup();
     never
@@ -82,7 +93,9 @@ pub(crate) fn never_given(network: &Network, family: Family) -> Vec<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{cidr, ip, network};
+    use crate::testing::{cidr, ip, network, with_ranges};
+    use hopsack_types::ChosenBy;
+    use std::collections::BTreeMap;
 
     #[test]
     fn blocks_fit_their_subnet() {
@@ -107,18 +120,27 @@ mod tests {
 
     #[test]
     fn reserves_bind_at_most_a_quarter_of_the_subnet() {
-        assert_eq!(reserve_target(cidr("10.32.0.0/24"), 3), 21);
-        assert_eq!(reserve_target(cidr("10.32.0.0/24"), 20), 3);
-        assert_eq!(reserve_target(cidr("10.32.0.0/24"), 65), 0);
-        assert_eq!(reserve_target(cidr("10.32.0.0/16"), 20), MAX_RESERVE);
-        assert_eq!(reserve_target(cidr("fd00::/64"), 1000), MAX_RESERVE);
-        assert_eq!(reserve_target(cidr("10.32.0.0/24"), 0), 64);
+        let target = |subnets: &[&str], ranges: &[&str], hosts| {
+            let net = with_ranges(network(subnets, &[]), ranges);
+            reserve_target(&net, net.subnets[0].family(), hosts)
+        };
+        assert_eq!(target(&["10.32.0.0/24"], &[], 3), 21);
+        assert_eq!(target(&["10.32.0.0/24"], &[], 20), 3);
+        assert_eq!(target(&["10.32.0.0/24"], &[], 65), 0);
+        assert_eq!(target(&["10.32.0.0/16"], &[], 20), MAX_RESERVE);
+        assert_eq!(target(&["fd00::/64"], &[], 1000), MAX_RESERVE);
+        assert_eq!(target(&["10.32.0.0/24"], &[], 0), 64);
+        assert_eq!(target(&["10.32.0.0/25", "fd00::/64", "10.33.0.0/25"], &[], 3), 21);
+        assert_eq!(target(&["10.32.0.0/16"], &["10.32.7.0/24"], 3), 21);
     }
 
     #[test]
     fn edges_and_reserved_addresses_are_nobodys() {
         let net = network(&["10.32.0.0/24", "fd00::/64"], &["10.32.0.1"]);
-        for address in ["10.32.0.0", "10.32.0.255", "10.32.0.1", "fd00::"] {
+        let gateway = ip("fd00::5");
+        let net = Network { gateways: BTreeMap::from([(gateway, ChosenBy::User)]), ..net };
+        assert_eq!(never_given(&net, Family::V6), [number(ip("fd00::")), number(gateway)]);
+        for address in ["10.32.0.0", "10.32.0.255", "10.32.0.1", "fd00::", "fd00::5"] {
             assert!(check_usable(&net, ip(address)).is_err(), "{address}");
         }
         for address in ["10.32.0.2", "10.32.0.254", "fd00::1", "fd00::ffff:ffff:ffff:ffff"] {

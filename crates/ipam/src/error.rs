@@ -3,6 +3,7 @@
 use crate::grant::Holdings;
 use crate::handle::{Handle, MAX_HANDLE};
 use crate::subnet::Obstacle;
+use hopsack_types::option::LEAST_MTU_V6;
 use hopsack_types::{Cidr, Family, HostId, NetworkId, NetworkName, PoolName};
 use std::fmt;
 use std::net::IpAddr;
@@ -82,6 +83,85 @@ pub enum IpamError {
         pool: PoolName,
         /// Its part for hosts.
         range: Cidr,
+    },
+
+    /// Two subnets of one network.
+    #[error("subnets {first} and {second} overlap: give one of them, or two that are apart")]
+    SubnetsOverlap {
+        /// One.
+        first: Cidr,
+        /// The other.
+        second: Cidr,
+    },
+    /// A range that is not a part of a subnet.
+    #[error("ip-range {range} is in none of the network's subnets: give a part of {}", Commas(subnets))]
+    RangeOutside {
+        /// The range.
+        range: Cidr,
+        /// The network's subnets.
+        subnets: Vec<Cidr>,
+    },
+    /// Two ranges in one subnet.
+    #[error("ip-ranges {first} and {second} are both in subnet {subnet}: give one")]
+    TwoRanges {
+        /// One.
+        first: Cidr,
+        /// The other.
+        second: Cidr,
+        /// The subnet.
+        subnet: Cidr,
+    },
+    /// Two gateways in one subnet.
+    #[error("gateways {first} and {second} are both in subnet {subnet}: give one")]
+    TwoGateways {
+        /// One.
+        first: IpAddr,
+        /// The other.
+        second: IpAddr,
+        /// The subnet.
+        subnet: Cidr,
+    },
+    /// A gateway that is reserved for something else.
+    #[error("{gateway} is the gateway and an aux-address ({what}): choose another for one of them")]
+    GatewayReserved {
+        /// The address.
+        gateway: IpAddr,
+        /// What else it is for.
+        what: String,
+    },
+    /// An address that is to be kept from containers and belongs to no subnet.
+    #[error("{what} {address} is in none of the network's subnets: give one of {}", Commas(subnets))]
+    KeptOutside {
+        /// What it would be.
+        what: &'static str,
+        /// The address.
+        address: IpAddr,
+        /// The network's subnets.
+        subnets: Vec<Cidr>,
+    },
+    /// An address that is to be kept from containers and is nobody's anyway.
+    #[error("{what} {address} is {why} of {subnet}: give another")]
+    KeptEdge {
+        /// What it would be.
+        what: &'static str,
+        /// The address.
+        address: IpAddr,
+        /// Its subnet.
+        subnet: Cidr,
+        /// What it is.
+        why: Unusable,
+    },
+    /// A subnet or range of which containers get nothing.
+    #[error("{range} leaves no address for containers: give a larger one")]
+    NoRoom {
+        /// The subnet, or the range in it.
+        range: Cidr,
+    },
+    /// A packet size that IPv6 does not allow.
+    #[error("MTU {mtu} is too small for IPv6: give at least {LEAST_MTU_V6}")]
+    MtuTooSmall {
+        /// Bytes.
+        mtu: u32,
     },
 
     /// The network has no subnet of the family.

@@ -4,7 +4,7 @@
 //! Grants are disjoint prefixes without gaps of their own: those of one holder that form a larger prefix are one.
 //! What must not live here: what hosts ask of each other (see `want`), and addresses in use (see `allocator`).
 
-use crate::block::{block_length, check_usable, never_given};
+use crate::block::{automatic, block_length, check_usable, never_given};
 use crate::error::IpamError;
 use crate::handle::Handle;
 use crate::ranges::{Ranges, address, bounds};
@@ -69,40 +69,49 @@ pub fn granted(ledger: &Ledger, host: HostId) -> impl Iterator<Item = Cidr> + '_
 ///
 /// The search begins at a place that depends on the host, so that hosts that claim at the same time take different
 /// blocks and only retry because the ledger is one document. Addresses that others want by name are left.
+///
+/// Of several subnets the first that has something is used up before the next; of a subnet with a range, only that.
 pub fn claim(ledger: &Ledger, network: &Network, me: HostId, family: Family, need: Need) -> Option<Ledger> {
-    let subnet = network.subnet(family)?;
     let never = never_given(network, family);
-    let mut free = claimable(ledger, subnet, me);
     let usable = |free: &Ranges| free.count() - never.iter().filter(|n| free.contains(**n)).count() as u128;
+    let places: Vec<(Cidr, Cidr)> =
+        network.subnets_of(family).map(|subnet| (subnet, network.range_in(subnet))).collect();
     let (mut missing, mut budget) = match need {
         Need::Now(count) => (u128::from(count), u128::MAX),
         Need::Reserve(count) => {
             let asked = asked_by_others(ledger, me, family);
-            (u128::from(count), usable(&free).saturating_sub(asked))
+            let free = places.iter().map(|(_, range)| usable(&claimable(ledger, *range, me)));
+            (u128::from(count), free.fold(0, u128::saturating_add).saturating_sub(asked))
         }
     };
-    let mut mine = holdings_of(ledger, me, false, subnet);
-    let mut gained = false;
-    while missing > 0 && budget > 0 {
-        let Some(piece) = pick(&free, subnet, start(subnet, network, me), missing.min(budget), budget) else {
-            break;
-        };
-        free.remove_prefix(piece);
-        let useful = usable(&Ranges::of(piece));
-        if useful == 0 {
-            continue;
+    let mut next = None;
+    for (subnet, range) in places {
+        let mut free = claimable(ledger, range, me);
+        let mut mine = holdings_of(ledger, me, false, subnet);
+        let mut gained = false;
+        while missing > 0 && budget > 0 {
+            let Some(piece) = pick(&free, range, start(range, network, me), missing.min(budget), budget)
+            else {
+                break;
+            };
+            free.remove_prefix(piece);
+            let useful = usable(&Ranges::of(piece));
+            if useful == 0 {
+                continue;
+            }
+            mine.insert_prefix(piece);
+            gained = true;
+            missing = missing.saturating_sub(useful);
+            budget = budget.saturating_sub(useful);
         }
-        mine.insert_prefix(piece);
-        gained = true;
-        missing = missing.saturating_sub(useful);
-        budget = budget.saturating_sub(useful);
+        if gained {
+            rewrite(next.get_or_insert_with(|| ledger.clone()), me, false, subnet, &mine);
+        }
     }
-    gained.then(|| {
-        let mut next = ledger.clone();
-        rewrite(&mut next, me, false, subnet, &mine);
+    if let Some(next) = &mut next {
         next.wants.retain(|want| !(want.host == me && want.wanted == Wanted::Any(family)));
-        next
-    })
+    }
+    next
 }
 
 /// Claims one certain address that nobody holds.
@@ -122,7 +131,7 @@ pub fn claim_address(ledger: &Ledger, network: &Network, me: HostId, address: Ip
 /// Hands a prefix, or one address (a /32 or /128), back to nobody. What is left of the grants around it stays.
 /// Only after it has been lent durably: see `allocator`.
 pub fn release(ledger: &Ledger, network: &Network, me: HostId, prefix: Cidr) -> Option<Ledger> {
-    let subnet = network.subnet(prefix.family())?;
+    let subnet = network.subnet_of(prefix.first())?;
     let before = holdings_of(ledger, me, false, subnet);
     let mut after = before.clone();
     after.remove_prefix(prefix);
@@ -228,15 +237,19 @@ impl fmt::Display for Holdings {
     }
 }
 
-/// Counts who holds what of a family. `names` need not be complete.
+/// Counts who holds what of the addresses of a family that nobody asks for by number. `names` need not be complete.
 pub fn holdings(ledger: &Ledger, network: &Network, family: Family, names: &Names) -> Holdings {
-    let Some(subnet) = network.subnet(family) else { return Holdings::default() };
+    let places = automatic(network, family);
     let never = never_given(network, family);
     let usable =
         |ranges: &Ranges| ranges.count() - never.iter().filter(|n| ranges.contains(**n)).count() as u128;
     let mut by_grant: BTreeMap<(HostId, bool), u128> = BTreeMap::new();
-    for (prefix, grant) in ledger.grants.iter().filter(|(prefix, _)| subnet.covers(prefix)) {
-        *by_grant.entry((grant.host, grant.quarantined)).or_default() += usable(&Ranges::of(*prefix));
+    for (prefix, grant) in ledger.grants.iter().filter(|(prefix, _)| prefix.family() == family) {
+        let held = places.iter().map(|range| usable(&Ranges::of(*prefix).within(*range)));
+        let held = held.fold(0, u128::saturating_add);
+        if held > 0 {
+            *by_grant.entry((grant.host, grant.quarantined)).or_default() += held;
+        }
     }
     let label = |host: HostId, quarantined: bool| {
         let name = names.get(&host).map_or_else(|| host.short(), HostName::to_string);
@@ -247,27 +260,33 @@ pub fn holdings(ledger: &Ledger, network: &Network, family: Family, names: &Name
     by_host.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     Holdings {
         by_host,
-        free: usable(&unheld(ledger, subnet)),
-        reserved: network.reserved.keys().filter(|address| subnet.contains(**address)).count(),
+        free: places.iter().map(|range| usable(&unheld(ledger, *range))).fold(0, u128::saturating_add),
+        reserved: places.iter().map(|range| kept_in(network, *range)).sum(),
         local: Vec::new(),
     }
 }
 
-/// What nobody holds of a subnet.
-pub(crate) fn unheld(ledger: &Ledger, subnet: Cidr) -> Ranges {
-    let mut free = Ranges::of(subnet);
-    for prefix in ledger.grants.keys().filter(|prefix| prefix.family() == subnet.family()) {
+/// How many addresses in a prefix no container gets because somebody said so.
+fn kept_in(network: &Network, prefix: Cidr) -> usize {
+    let kept = network.reserved.keys().chain(network.gateways.keys());
+    kept.filter(|address| prefix.contains(**address)).count()
+}
+
+/// What nobody holds of a prefix.
+pub(crate) fn unheld(ledger: &Ledger, of: Cidr) -> Ranges {
+    let mut free = Ranges::of(of);
+    for prefix in ledger.grants.keys().filter(|prefix| prefix.family() == of.family()) {
         free.remove_prefix(*prefix);
     }
     free
 }
 
-/// What `me` may claim of a subnet: what nobody holds, without what others want by name.
-fn claimable(ledger: &Ledger, subnet: Cidr, me: HostId) -> Ranges {
-    let mut free = unheld(ledger, subnet);
+/// What `me` may claim of a prefix: what nobody holds, without what others want by name.
+fn claimable(ledger: &Ledger, of: Cidr, me: HostId) -> Ranges {
+    let mut free = unheld(ledger, of);
     for want in ledger.wants.iter().filter(|want| want.host != me) {
         if let Wanted::Address(address) = want.wanted
-            && subnet.contains(address)
+            && of.contains(address)
         {
             free.remove_prefix(Cidr::host(address));
         }
@@ -277,12 +296,18 @@ fn claimable(ledger: &Ledger, subnet: Cidr, me: HostId) -> Ranges {
 
 /// How many addresses of a family `me` could claim for containers that wait.
 pub(crate) fn claimable_count(ledger: &Ledger, network: &Network, me: HostId, family: Family) -> u128 {
-    let Some(subnet) = network.subnet(family) else { return 0 };
-    let mut free = claimable(ledger, subnet, me);
-    for never in never_given(network, family) {
-        free.remove(never, never);
-    }
-    free.count()
+    let never = never_given(network, family);
+    let count = |range: Cidr| {
+        let mut free = claimable(ledger, range, me);
+        never.iter().for_each(|never| free.remove(*never, *never));
+        free.count()
+    };
+    automatic(network, family).into_iter().map(count).fold(0, u128::saturating_add)
+}
+
+/// Whether a prefix has addresses that nobody has to ask for by number.
+pub(crate) fn is_automatic(network: &Network, prefix: Cidr) -> bool {
+    automatic(network, prefix.family()).iter().any(|range| range.overlaps(&prefix))
 }
 
 /// How many others wait for any address of the family.
@@ -307,25 +332,25 @@ fn rewrite(ledger: &mut Ledger, host: HostId, quarantined: bool, subnet: Cidr, h
     ledger.grants.extend(held.prefixes(subnet.family()).into_iter().map(|prefix| (prefix, grant)));
 }
 
-/// Where a host's search for a free block begins: a block boundary, by the upper bits of a hash (FNV-1a: the lower ones
+/// Where a host's search for a free block of a range begins: a block boundary, by the upper bits of a hash (FNV-1a: the lower ones
 /// mix too little) of host and network.
-fn start(subnet: Cidr, network: &Network, me: HostId) -> u128 {
+fn start(range: Cidr, network: &Network, me: HostId) -> u128 {
     let bytes = me.as_bytes().iter().chain(network.id.as_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    let length = block_length(subnet);
-    let slots = 1_u128 << (length - subnet.length());
-    let (first, _) = bounds(subnet);
+    let length = block_length(range);
+    let slots = 1_u128 << (length - range.length());
+    let (first, _) = bounds(range);
     let slot = (u128::from(hash) * slots) >> u64::BITS;
-    first + (slot << (subnet.family().bits() - length))
+    first + (slot << (range.family().bits() - length))
 }
 
 /// The piece to claim next for `missing` addresses: a whole block, else the smallest piece that has enough, else the
 /// largest there is. Never one of more than `budget` addresses.
-fn pick(free: &Ranges, subnet: Cidr, start: u128, missing: u128, budget: u128) -> Option<Cidr> {
-    let family = subnet.family();
-    let block = family.bits() - block_length(subnet);
+fn pick(free: &Ranges, range: Cidr, start: u128, missing: u128, budget: u128) -> Option<Cidr> {
+    let family = range.family();
+    let block = family.bits() - block_length(range);
     let fits = |bits: &u8| *bits < 127 && (1_u128 << *bits) <= budget;
     let enough = |bits: &u8| missing <= 1 << *bits;
     let find =

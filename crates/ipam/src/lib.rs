@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   pool ⊃ subnet of a network ⊃ block of a host ⊃ address of an endpoint
-//!   subnet         block, grant, want              allocator, rest
+//!   subnet, definition   block, grant, want        allocator, rest
 //!                  └ the ledger, one document per network, changed by compare-and-swap
 //!                                                  └ the host's own book, kept by a journal: book, journal
 //!                  steward: what a host does about the ledger
@@ -15,6 +15,7 @@
 pub mod allocator;
 pub mod block;
 pub mod book;
+pub mod definition;
 pub mod error;
 pub mod grant;
 pub mod handle;

@@ -120,6 +120,12 @@ impl Ranges {
         self.spans.first_key_value().map(|(first, _)| *first)
     }
 
+    /// The lowest number in a prefix.
+    pub(crate) fn first_in(&self, prefix: Cidr) -> Option<u128> {
+        let (first, last) = bounds(prefix);
+        self.piece_from(first, 0).filter(|found| *found <= last)
+    }
+
     /// The lowest start, not below `from`, of a whole piece of `2^bits` numbers that begins at a multiple of its size.
     pub(crate) fn piece_from(&self, from: u128, bits: u8) -> Option<u128> {
         let mask = low(bits);

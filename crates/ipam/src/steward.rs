@@ -184,9 +184,8 @@ fn take(now: Duration, situation: Situation<'_>, allocator: &Allocator) -> Ledge
             next = pursue(&next, network, me, *wanted, missing).unwrap_or(next);
         }
     }
-    for subnet in &network.subnets {
-        let family = subnet.family();
-        let missing = reserve_target(*subnet, hosts).saturating_sub(allocator.spare(now, family));
+    for family in Family::BOTH {
+        let missing = reserve_target(network, family, hosts).saturating_sub(allocator.spare(now, family));
         if missing > 0 {
             next = claim(&next, network, me, family, Need::Reserve(missing)).unwrap_or(next);
         }

@@ -2,7 +2,7 @@
 
 use crate::handle::Handle;
 use hopsack_types::resource::{Grant, Ledger};
-use hopsack_types::{Cidr, HostId, Isolation, Network, NetworkId, Revision};
+use hopsack_types::{Cidr, HostId, Network, NetworkId, Revision};
 use std::net::IpAddr;
 
 pub fn cidr(text: &str) -> Cidr {
@@ -26,15 +26,14 @@ pub fn revision(index: u64) -> Revision {
 }
 
 pub fn network(subnets: &[&str], reserved: &[&str]) -> Network {
-    Network {
-        id: NetworkId::from_bytes([7; 16]),
-        name: "web".parse().unwrap(),
-        subnets: subnets.iter().map(|subnet| cidr(subnet)).collect(),
-        reserved: reserved.iter().map(|address| (ip(address), "gateway".to_owned())).collect(),
-        isolation: Isolation::Full,
-        labels: Default::default(),
-        docker: None,
-    }
+    let subnets = subnets.iter().map(|subnet| cidr(subnet)).collect();
+    let network = Network::new(NetworkId::from_bytes([7; 16]), "web".parse().unwrap(), subnets);
+    let reserved = reserved.iter().map(|address| (ip(address), "gateway".to_owned())).collect();
+    Network { reserved, ..network }
+}
+
+pub fn with_ranges(network: Network, ranges: &[&str]) -> Network {
+    Network { ranges: ranges.iter().map(|range| cidr(range)).collect(), ..network }
 }
 
 /// A ledger of what each host holds.

@@ -3,9 +3,9 @@
 //! What must not live here: what an owner can spare (see `allocator`).
 
 use crate::error::IpamError;
-use crate::grant::{Names, Place, claimable_count, granted, holdings, locate};
+use crate::grant::{Names, Place, claimable_count, granted, holdings, is_automatic, locate};
 use hopsack_types::resource::{Ledger, Want, Wanted};
-use hopsack_types::{Family, HostId, Network};
+use hopsack_types::{Cidr, Family, HostId, Network};
 use std::collections::BTreeSet;
 
 /// How a request that a host has of the ledger stands.
@@ -48,14 +48,16 @@ pub(crate) fn verdict(
             }
         },
         Wanted::Any(family) => {
-            if network.subnet(family).is_none() {
+            if network.subnets_of(family).next().is_none() {
                 return Verdict::Refused(IpamError::NoSubnet { network: network.name.clone(), family });
             }
             if claimable_count(ledger, network, me, family) > 0 {
                 return Verdict::Free;
             }
-            let silent: BTreeSet<HostId> =
-                owners(ledger, family).into_iter().filter(|host| *host != me && !declined(host)).collect();
+            let silent: BTreeSet<HostId> = owners(ledger, network, family)
+                .into_iter()
+                .filter(|host| *host != me && !declined(host))
+                .collect();
             if silent.is_empty() {
                 let holdings = holdings(ledger, network, family, names);
                 return Verdict::Refused(IpamError::Exhausted {
@@ -69,10 +71,10 @@ pub(crate) fn verdict(
     }
 }
 
-/// Hosts that hold addresses of a family and may use them.
-fn owners(ledger: &Ledger, family: Family) -> BTreeSet<HostId> {
-    let grants =
-        ledger.grants.iter().filter(|(prefix, grant)| prefix.family() == family && !grant.quarantined);
+/// Hosts that hold addresses of a family that they may give to anybody.
+fn owners(ledger: &Ledger, network: &Network, family: Family) -> BTreeSet<HostId> {
+    let fits = |prefix: &Cidr| prefix.family() == family && is_automatic(network, *prefix);
+    let grants = ledger.grants.iter().filter(|(prefix, grant)| fits(prefix) && !grant.quarantined);
     grants.map(|(_, grant)| grant.host).collect()
 }
 
@@ -119,7 +121,8 @@ pub fn asked(ledger: &Ledger, network: &Network, me: HostId) -> Vec<Want> {
                         *free -= 1;
                         false
                     }
-                    None => granted(ledger, me).any(|prefix| prefix.family() == family),
+                    None => granted(ledger, me)
+                        .any(|prefix| prefix.family() == family && is_automatic(network, prefix)),
                 }
             }
         };

@@ -7,6 +7,8 @@
 //! - Addresses of ours are accepted as sources only from the device they are expected on: `raw_prerouting`.
 //! - Networks are isolated from each other on both ends, and nothing gets in from outside but replies: `forward4`,
 //!   `forward6`.
+//! - Internal networks have no way out and none in, on both ends; their containers reach of their host the gateway's
+//!   address alone: `forward4`, `isolation4`, `own_input`.
 //! - Host addresses serve the cluster only: `own_input`.
 //! - What leaves the cluster is masqueraded; tunnel packets are neither tracked nor translated.
 //! - No rule gives a verdict on packets that have neither to do with our devices nor with our prefixes. What our
@@ -219,6 +221,7 @@ fn forward(Words { ip, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Ru
             "inside the cluster",
             format!("{ip} saddr @cluster{suffix} {ip} daddr @cluster{suffix} goto isolation{suffix}"),
         ),
+        Rule::new("no way out", format!("{ip} saddr @internal{suffix} counter drop")),
         Rule::new(
             "from our containers to outside",
             format!("{ip} saddr @cluster{suffix} iifname \"{ENDPOINT_PREFIX}*\" goto forward_outside"),
@@ -232,6 +235,8 @@ fn isolation(Words { ip, suffix, .. }: Words) -> Vec<Rule> {
     let accept = |comment: &str, body: String| Rule::new(comment, format!("{body} goto forward_accept"));
     vec![
         accept("same network", format!("{ip} saddr . {ip} daddr @same{suffix}")),
+        Rule::new("no way out", format!("{ip} saddr @internal{suffix} counter drop")),
+        Rule::new("no way in", format!("{ip} daddr @internal{suffix} counter drop")),
         accept("open networks", format!("{ip} saddr @open{suffix} {ip} daddr @open{suffix}")),
         accept("from hosts", format!("{ip} saddr @hosts{suffix}")),
         accept("to hosts", format!("{ip} daddr @hosts{suffix}")),
@@ -254,11 +259,16 @@ fn forward_accept() -> Vec<Rule> {
 
 fn own_input(survey: &Survey<'_>) -> Vec<Rule> {
     let mut rules = vec![Rule::new("this host to itself", "iifname \"lo\" accept")];
-    rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
-        let body = format!(
-            "{ip} daddr @own{suffix} {ip} saddr != @cluster{suffix} ct state != {{ established, related }} counter drop"
-        );
-        Rule::new("from outside", body)
+    if survey.uses(Family::V6) {
+        // A container asks for its next hop's MAC address under its own, and none of that is tracked.
+        let body = "ip6 saddr @internal6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept";
+        rules.push(Rule::new("on the link", body));
+    }
+    let fresh = "ct state != { established, related } counter drop";
+    rules.extend(words(survey).flat_map(|Words { ip, suffix, .. }| {
+        let outside = format!("{ip} daddr @own{suffix} {ip} saddr != @cluster{suffix} {fresh}");
+        let internal = format!("{ip} saddr @internal{suffix} {ip} daddr != @gateways{suffix} {fresh}");
+        [Rule::new("from outside", outside), Rule::new("no way out", internal)]
     }));
     rules
 }

@@ -36,7 +36,8 @@ fn add_host_device(survey: &Survey<'_>, state: &mut HostState) {
         up: true,
     };
     state.links.insert(device.clone(), link);
-    for address in survey.own_addresses().chain(survey.next_hops_v4()) {
+    let answered = survey.next_hops_v4().into_iter().chain(survey.gateways());
+    for address in survey.own_addresses().chain(answered) {
         state.addresses.insert((device.clone(), IpNet::from(address)));
     }
 }
@@ -87,7 +88,8 @@ fn add_route(
 
 fn add_endpoint(survey: &Survey<'_>, device: &IfName, endpoint: &Endpoint, state: &mut HostState) {
     let Some(peer) = container_end(endpoint.id) else { return };
-    let mtu = survey.underlay().mtu;
+    let most = survey.underlay().mtu;
+    let mtu = survey.network(endpoint).and_then(|network| network.mtu).map_or(most, |mtu| mtu.min(most));
     let usable = |address: &IpAddr| survey.uses(Family::of(*address));
     let addresses = endpoint.addresses.iter().copied().filter(usable);
     let next_hop = |address: IpAddr| -> IpAddr {

@@ -4,7 +4,7 @@
 use crate::view::{Endpoint, Features, Underlay, View};
 use hopsack_types::numbers::{ENDPOINT_PREFIX, HOST_DEVICE, PEER_PREFIX, VXLAN_DEVICE};
 use hopsack_types::path::PathChoice;
-use hopsack_types::{Cidr, EndpointId, Family, Host, HostId, IfName};
+use hopsack_types::{Cidr, EndpointId, Family, Host, HostId, IfName, Network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -117,6 +117,18 @@ impl<'a> Survey<'a> {
             .filter(|(_, endpoint)| endpoint.addresses.iter().any(IpAddr::is_ipv4))
             .map(|(_, endpoint)| hopsack_types::numbers::next_hop_v4(endpoint.network).into())
             .collect()
+    }
+
+    /// The gateways of the networks that this host has containers in: each host answers them for its own.
+    pub fn gateways(&self) -> BTreeSet<IpAddr> {
+        let networks = self.endpoints.iter().filter_map(|(_, endpoint)| self.network(endpoint));
+        let gateways = networks.flat_map(|network| network.gateways.keys().copied());
+        gateways.filter(|gateway| self.uses(Family::of(*gateway))).collect()
+    }
+
+    /// The network of an endpoint, unless it is gone.
+    pub fn network(&self, endpoint: &Endpoint) -> Option<&'a Network> {
+        self.view.networks.get(&endpoint.network).map(|network| &network.network)
     }
 
     /// Every subnet of every network.

@@ -5,8 +5,8 @@ use crate::id::{ClusterId, HostId, NetworkId, TokenId};
 use crate::name::{HostName, Labels, NetworkName, PoolName};
 use crate::numbers;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The cluster itself; written once by `init`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,28 @@ pub enum Isolation {
     None,
 }
 
-/// What a container attaches to: routed, one subnet per family.
+/// Whose interface has the default route of a network's containers in Docker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// The network's own: Hopsack is the gateway.
+    #[default]
+    Hopsack,
+    /// A second one on Docker's gateway bridge, with Docker's translation and published ports.
+    Docker,
+}
+
+/// Who chose a gateway's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChosenBy {
+    /// The user, or Docker: its engines show it.
+    User,
+    /// Hopsack, because nobody said anything.
+    Default,
+}
+
+/// What a container attaches to: routed, with subnets of one or both families.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Network {
@@ -69,14 +90,29 @@ pub struct Network {
     pub id: NetworkId,
     /// Unique name.
     pub name: NetworkName,
-    /// At most one per family, at least one.
+    /// At least one; disjoint. Of several of a family, the first that has room gives the next address.
     pub subnets: Vec<Cidr>,
-    /// Addresses that no container gets: what Docker calls the gateway of each subnet, auxiliary addresses.
+    /// At most one inside each subnet: addresses that nobody asked for by number come out of it only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ranges: BTreeSet<Cidr>,
+    /// At most one in each subnet. No container gets it; the host of a container answers it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gateways: BTreeMap<IpAddr, ChosenBy>,
+    /// Addresses that no container gets, and what for: Docker's auxiliary addresses.
     #[serde(default)]
     pub reserved: BTreeMap<IpAddr, String>,
     /// Reachability from other networks.
     #[serde(default)]
     pub isolation: Isolation,
+    /// Its containers reach each other and nothing else, and nothing else reaches them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
+    /// Where its containers' default route goes in Docker.
+    #[serde(default)]
+    pub exit: Exit,
+    /// The largest packet that its containers send, bytes; none: as large as the underlay takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
     /// The user's labels.
     #[serde(default)]
     pub labels: Labels,
@@ -98,14 +134,59 @@ pub struct DockerOrigin {
 }
 
 impl Network {
-    /// The subnet of a family.
-    pub fn subnet(&self, family: Family) -> Option<Cidr> {
-        self.subnets.iter().copied().find(|subnet| subnet.family() == family)
+    /// A network of which nothing else was said.
+    pub fn new(id: NetworkId, name: NetworkName, subnets: Vec<Cidr>) -> Self {
+        Self {
+            id,
+            name,
+            subnets,
+            ranges: BTreeSet::new(),
+            gateways: BTreeMap::new(),
+            reserved: BTreeMap::new(),
+            isolation: Isolation::default(),
+            internal: false,
+            exit: Exit::default(),
+            mtu: None,
+            labels: Labels::new(),
+            docker: None,
+        }
+    }
+
+    /// The subnets of a family, in their order.
+    pub fn subnets_of(&self, family: Family) -> impl Iterator<Item = Cidr> + '_ {
+        self.subnets.iter().copied().filter(move |subnet| subnet.family() == family)
     }
 
     /// The subnet that an address lies in.
     pub fn subnet_of(&self, address: IpAddr) -> Option<Cidr> {
         self.subnets.iter().copied().find(|subnet| subnet.contains(address))
+    }
+
+    /// The part of a subnet that addresses come from which nobody asked for by number: all of it, unless there is a
+    /// range in it.
+    pub fn range_in(&self, subnet: Cidr) -> Cidr {
+        self.ranges.iter().copied().find(|range| subnet.covers(range)).unwrap_or(subnet)
+    }
+
+    /// The gateway in a subnet.
+    pub fn gateway_in(&self, subnet: Cidr) -> Option<IpAddr> {
+        self.gateways.keys().copied().find(|gateway| subnet.contains(*gateway))
+    }
+
+    /// The gateway of a subnet for which nobody has chosen one: its first address behind the network's own. None in a
+    /// subnet that is too small to have an address of its own (RFC 3021, RFC 6164).
+    pub fn default_gateway(subnet: Cidr) -> Option<IpAddr> {
+        let roomy = subnet.length() + 2 <= subnet.family().bits();
+        roomy.then(|| match subnet.first() {
+            IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() + 1).into(),
+            IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits() + 1).into(),
+        })
+    }
+
+    /// Why no container may have an address, though it is of the network.
+    pub fn kept_for(&self, address: IpAddr) -> Option<&str> {
+        let gateway = self.gateways.get(&address).map(|_| "the gateway");
+        gateway.or_else(|| self.reserved.get(&address).map(String::as_str))
     }
 
     /// The containers' next hop of a family.

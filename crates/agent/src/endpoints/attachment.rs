@@ -48,6 +48,8 @@ pub fn status(member: &Member, endpoint: &Endpoint) -> Result<EndpointStatus, Ag
         Family::V6 => numbers::next_hop_v6(endpoint.network).into(),
     };
     let (link, peer) = links(endpoint.id)?;
+    let most = member.planner.underlay().mtu;
+    let asked = intent.networks.get(&endpoint.network).and_then(|network| network.mtu);
     Ok(EndpointStatus {
         id: endpoint.id,
         network: endpoint.network,
@@ -57,7 +59,7 @@ pub fn status(member: &Member, endpoint: &Endpoint) -> Result<EndpointStatus, Ag
         next_hops: endpoint.addresses.iter().map(next_hop).collect(),
         link,
         peer,
-        mtu: member.planner.underlay().mtu,
+        mtu: asked.map_or(most, |mtu| mtu.min(most)),
         name: endpoint.shown_name().to_owned(),
         docker: endpoint.attachment == Attachment::Docker,
         container: endpoint.container.clone(),

@@ -8,11 +8,12 @@ use crate::intent::changes::{Writes, change};
 pub use crate::intent::removal::remove;
 use crate::member::Member;
 use hopsack_api::{ApiError, ErrorCode, NameRequest, NetworkRequest, SubnetRequest};
+use hopsack_ipam::definition::{check_definition, gateways};
 use hopsack_ipam::subnet::{Obstacle, check_subnet, next_subnet};
 use hopsack_types::intent::{Intent, Key};
 use hopsack_types::resource::DockerOrigin;
 use hopsack_types::{Cidr, Family, HostId, Network, NetworkId, NetworkName};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 type Routes = BTreeMap<HostId, Vec<Cidr>>;
 
@@ -103,30 +104,25 @@ fn decide(
             );
         }
     }
-    let mut families = BTreeSet::new();
-    for subnet in &subnets {
-        if !families.insert(subnet.family()) {
-            let message = format!("{subnet} is a second {} subnet: give one per family", subnet.family());
-            return Err(ApiError::new(ErrorCode::Invalid, message).into());
-        }
-        check_subnet(*subnet, &obstacles).map_err(|error| refused(&error))?;
-    }
-    for address in request.reserved.keys() {
-        if !subnets.iter().any(|subnet| subnet.contains(*address)) {
-            let message =
-                format!("{address} is to be kept free and lies in no subnet of the network: leave it out");
-            return Err(ApiError::new(ErrorCode::Invalid, message).into());
-        }
-    }
-    Ok(Network {
+    let network = Network {
         id,
         name,
+        gateways: gateways(&subnets, request.gateways.iter().copied()),
         subnets,
+        ranges: request.ranges.clone(),
         reserved: request.reserved.clone(),
         isolation: request.isolation,
+        internal: request.internal,
+        exit: request.exit,
+        mtu: request.mtu,
         labels: request.labels.clone(),
         docker: docker.map(|docker| DockerOrigin { host: me, network: docker.id.clone(), named: false }),
-    })
+    };
+    check_definition(&network).map_err(|error| refused(&error))?;
+    for subnet in &network.subnets {
+        check_subnet(*subnet, &obstacles).map_err(|error| refused(&error))?;
+    }
+    Ok(network)
 }
 
 /// The network that this host's engine made under an id: a repeated request answers the same.

@@ -9,7 +9,7 @@ use hopsack_api::{
     AllocateRequest, Api, ApiError, ClusterStatus, EndpointRequest, EndpointStatus, InitRequest, JoinRequest,
     NetworkRequest, ReleaseRequest, TokenRequest,
 };
-use hopsack_types::{Cidr, EndpointId, Family, Isolation, Network as Definition, NetworkId};
+use hopsack_types::{Cidr, EndpointId, Family, Network as Definition, NetworkId};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
@@ -137,11 +137,7 @@ impl World {
         let request = NetworkRequest {
             name: Some(name.parse().unwrap()),
             subnets: subnets.iter().map(|subnet| subnet.parse().unwrap()).collect(),
-            both_families: false,
-            reserved: BTreeMap::new(),
-            isolation: Isolation::Full,
-            labels: BTreeMap::new(),
-            docker: None,
+            ..NetworkRequest::default()
         };
         self.call(host, "network", |api| async move { api.create_network(request).await }).await
     }

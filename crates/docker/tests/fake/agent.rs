@@ -45,7 +45,7 @@ impl State {
     fn publish(&self) {
         for host in &self.hosts {
             host.send_modify(|old| {
-                *old = Arc::new(Networks { me: old.me, networks: self.networks.clone() });
+                *old = Arc::new(Networks { me: old.me, networks: self.networks.clone(), pools: pools() });
             });
         }
     }
@@ -63,7 +63,7 @@ impl FakeCluster {
     pub fn host(self: &Arc<Self>, wires: impl Wires + 'static) -> Arc<FakeApi> {
         let mut state = self.0.lock().unwrap();
         let me = HostId::from_bytes(state.draw());
-        let networks = Networks { me: Some(me), networks: state.networks.clone() };
+        let networks = Networks { me: Some(me), networks: state.networks.clone(), pools: pools() };
         let networks = Arc::new(watch::channel(Arc::new(networks)).0);
         state.hosts.push(networks.clone());
         let (cluster, calls, broken) = (self.clone(), Mutex::default(), AtomicBool::new(false));
@@ -120,6 +120,11 @@ fn refused<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, ApiError
     Err(ApiError::new(code, message))
 }
 
+/// The cluster's pools.
+pub fn pools() -> Vec<Cidr> {
+    ["10.210.0.0/16", "fd21::/48"].map(|pool| pool.parse().unwrap()).to_vec()
+}
+
 fn nth(subnet: Cidr, n: u32) -> IpAddr {
     match subnet.first() {
         IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + n).into(),
@@ -171,7 +176,10 @@ impl Api for FakeApi {
     }
 
     async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError> {
-        self.note(format!("create_network {:?} {:?}", request.subnets, request.reserved));
+        let NetworkRequest { subnets, ranges, gateways, reserved, .. } = &request;
+        self.note(format!(
+            "create_network {subnets:?} ranges {ranges:?} gateways {gateways:?} reserved {reserved:?}"
+        ));
         let mut state = self.cluster.0.lock().unwrap();
         let all = state.networks.values().flat_map(|n| n.subnets.clone());
         for other in all {
@@ -181,14 +189,21 @@ impl Api for FakeApi {
         }
         let id = NetworkId::from_bytes(state.draw());
         let unnamed = NetworkName::new(format!("unnamed-{}", id.short())).unwrap();
+        let without = request.subnets.iter().filter(|s| !request.gateways.iter().any(|g| s.contains(*g)));
+        let default = without.filter_map(|subnet| Network::default_gateway(*subnet));
+        let default = default.map(|gateway| (gateway, ChosenBy::Default));
+        let chosen = request.gateways.iter().map(|gateway| (*gateway, ChosenBy::User));
         let network = Network {
-            id,
-            name: request.name.unwrap_or(unnamed),
-            subnets: request.subnets,
+            gateways: chosen.chain(default).collect(),
+            ranges: request.ranges,
             reserved: request.reserved,
             isolation: request.isolation,
+            internal: request.internal,
+            exit: request.exit,
+            mtu: request.mtu,
             labels: request.labels,
             docker: request.docker.map(|d| DockerOrigin { host: self.me, network: d.id, named: false }),
+            ..Network::new(id, request.name.unwrap_or(unnamed), request.subnets)
         };
         state.networks.insert(id, network.clone());
         state.publish();
@@ -233,16 +248,19 @@ impl Api for FakeApi {
         self.note(format!("allocate {:?} {:?}", request.address, request.holder));
         let mut state = self.cluster.0.lock().unwrap();
         let network = state.networks[&request.network].clone();
-        let subnet = network.subnet(request.family).unwrap();
         let free = |address: &IpAddr| {
-            !state.taken.contains(&(network.id, *address)) && !network.reserved.contains_key(address)
+            !state.taken.contains(&(network.id, *address)) && network.kept_for(*address).is_none()
         };
         let address = match request.address {
             Some(address) if !free(&address) => {
                 return refused(ErrorCode::Conflict, format!("{address} is in use"));
             }
             Some(address) => address,
-            None => (2..250).map(|n| nth(subnet, n)).find(free).unwrap(),
+            None => {
+                let subnets: Vec<Cidr> = network.subnets_of(request.family).collect();
+                let all = subnets.iter().flat_map(|subnet| (2..6).map(|n| nth(*subnet, n)));
+                all.into_iter().find(free).unwrap()
+            }
         };
         state.taken.insert((network.id, address));
         Ok(address)

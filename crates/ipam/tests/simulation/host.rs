@@ -237,6 +237,10 @@ impl Host {
             Wanted::Address(address) => allocator.allocate_address(address, handle).map(|()| address),
         };
         if let Ok(address) = given {
+            if let Wanted::Any(family) = wanted {
+                let mut ranges = self.network.subnets_of(family).map(|subnet| self.network.range_in(subnet));
+                assert!(ranges.any(|range| range.contains(address)), "{address} is outside of all ranges");
+            }
             self.write(&[Record::Allocate { network, address, handle: handle.clone() }], true, rng)?;
             if rng.random_bool(self.crashes.0) {
                 self.kill(rng);

@@ -12,12 +12,24 @@ use rand::Rng;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use world::{Mood, World, host_id, network};
+use world::{Mood, World, host_id, network, with_ranges};
 
-/// One random schedule on a network so small that hosts get into each other's way all the time; afterwards
-/// everything must come to rest.
+/// Networks so small that hosts get into each other's way all the time: one subnet of a family, several, with ranges.
+fn small(seed: u64) -> hopsack_types::Network {
+    match seed % 3 {
+        0 => network(&["10.32.0.0/27", "fd00::/123"], &["10.32.0.1"]),
+        1 => {
+            let three =
+                network(&["10.34.0.0/28", "fd00::/123", "10.32.0.0/28", "10.33.0.0/29"], &["10.32.0.1"]);
+            with_ranges(three, &["10.32.0.8/29", "fd00::10/125"])
+        }
+        _ => with_ranges(network(&["10.32.0.0/26", "fd00::/122"], &["10.32.0.17"]), &["10.32.0.16/28"]),
+    }
+}
+
+/// One random schedule; afterwards everything must come to rest.
 fn play(seed: u64, sabotage: Sabotage) -> World {
-    let network = network(&["10.32.0.0/27", "fd00::/123"], &["10.32.0.1"]);
+    let network = small(seed);
     let hosts = 2 + (seed % 5) as usize;
     let mut world = World::new(seed, network, hosts, sabotage, Crashes(0.01));
     let mood = Mood::of(&mut world.rng);
@@ -51,7 +63,7 @@ fn the_simulation_catches_every_way_to_break_the_protocol() {
         Sabotage::NoRebuild,
         Sabotage::FreeWithoutQuarantine,
     ] {
-        let caught = (0..300).any(|seed| fails(seed, sabotage));
+        let caught = (0..900).any(|seed| fails(seed, sabotage));
         assert!(caught, "{sabotage:?} does no harm: the simulation is blind to it");
     }
 }
@@ -151,4 +163,62 @@ fn any_given_address_is_got_or_refused_with_who_holds_it() {
             (answer, user) => panic!("{address}, used by {user:?}: {answer:?}"),
         }
     }
+}
+
+#[test]
+fn a_range_is_used_up_by_all_hosts_while_the_rest_of_the_subnet_is_for_who_asks_by_number() {
+    let network = with_ranges(network(&["10.32.0.0/24"], &["10.32.0.65"]), &["10.32.0.64/28"]);
+    let mut world = World::new(1, network, 5, Sabotage::None, Crashes(0.0));
+    world.settle();
+    let mut given = BTreeSet::new();
+    for round in 0..15 {
+        let id = host_id(round % 5);
+        let handle = world.start(id, any_v4()).expect("the agent lives");
+        world.settle();
+        match &world.hosts[&id].answers[&handle] {
+            Ok(address) => assert!(given.insert(*address)),
+            refused => panic!("container {round} got {refused:?}"),
+        }
+    }
+    let all: BTreeSet<IpAddr> =
+        (64..80).filter(|last| *last != 65).map(|last| [10, 32, 0, last].into()).collect();
+    assert_eq!(given, all);
+    let handle = world.start(host_id(2), any_v4()).expect("the agent lives");
+    world.settle();
+    let refusal = world.hosts[&host_id(2)].answers[&handle].clone();
+    let Err(Some(error @ IpamError::Exhausted { .. })) = refusal else { panic!("the 16th got {refusal:?}") };
+    assert!(error.to_string().contains("0 free, 1 reserved"), "{error}");
+
+    // By number, the same address goes from host to host, and is nobody else's meanwhile.
+    for (round, last) in [7_u8, 63, 7, 80, 7].into_iter().enumerate() {
+        let (id, address) = (host_id(round), IpAddr::from([10, 32, 0, last]));
+        let handle = world.start(id, Wanted::Address(address)).expect("the agent lives");
+        world.settle();
+        assert_eq!(world.hosts[&id].answers[&handle], Ok(address));
+        let host = world.hosts.get_mut(&id).expect("a host");
+        host.stop(world.now, &handle, &mut world.rng).expect("the agent lives");
+        world.settle();
+    }
+    let handle = world.start(host_id(2), any_v4()).expect("the agent lives");
+    world.settle();
+    assert!(
+        world.hosts[&host_id(2)].answers[&handle].is_err(),
+        "what was given back outside is given to anybody"
+    );
+}
+
+#[test]
+fn the_first_subnet_is_used_up_before_the_second() {
+    let network = network(&["10.33.0.0/28", "10.32.0.0/28"], &[]);
+    let mut world = World::new(1, network, 1, Sabotage::None, Crashes(0.0));
+    let mut given = Vec::new();
+    for _ in 0..28 {
+        let handle = world.start(host_id(0), any_v4()).expect("the agent lives");
+        world.settle();
+        given.push(world.hosts[&host_id(0)].answers[&handle].clone().expect("there is one"));
+    }
+    let first = "10.33.0.0/28".parse::<hopsack_types::Cidr>().expect("a prefix");
+    let (early, late) = given.split_at(14);
+    assert!(early.iter().all(|address| first.contains(*address)), "{early:?}");
+    assert!(!late.iter().any(|address| first.contains(*address)), "{late:?}");
 }

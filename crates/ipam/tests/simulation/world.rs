@@ -3,7 +3,7 @@
 use crate::host::{Crashes, Host, Reply, Request, Sabotage};
 use hopsack_ipam::grant;
 use hopsack_types::resource::{Ledger, Wanted};
-use hopsack_types::{Family, HostId, Isolation, Network, NetworkId};
+use hopsack_types::{Family, HostId, Network, NetworkId};
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
@@ -100,18 +100,15 @@ pub fn host_id(n: usize) -> HostId {
 }
 
 pub fn network(subnets: &[&str], reserved: &[&str]) -> Network {
-    Network {
-        id: NetworkId::from_bytes([7; 16]),
-        name: "web".parse().expect("well-formed"),
-        subnets: subnets.iter().map(|subnet| subnet.parse().expect("well-formed")).collect(),
-        reserved: reserved
-            .iter()
-            .map(|address| (address.parse().expect("well-formed"), "gateway".to_owned()))
-            .collect(),
-        isolation: Isolation::Full,
-        labels: Default::default(),
-        docker: None,
-    }
+    let subnets = subnets.iter().map(|subnet| subnet.parse().expect("well-formed")).collect();
+    let name = "web".parse().expect("well-formed");
+    let reserved =
+        reserved.iter().map(|address| (address.parse().expect("well-formed"), "gateway".to_owned()));
+    Network { reserved: reserved.collect(), ..Network::new(NetworkId::from_bytes([7; 16]), name, subnets) }
+}
+
+pub fn with_ranges(network: Network, ranges: &[&str]) -> Network {
+    Network { ranges: ranges.iter().map(|range| range.parse().expect("well-formed")).collect(), ..network }
 }
 
 impl World {
@@ -272,7 +269,7 @@ impl World {
         match misfortune {
             Event::Start => drop(self.start(id, Wanted::Any(family))),
             Event::StartAt => {
-                let subnet = self.network.subnet(family).expect("a subnet").net();
+                let subnet = self.network.subnets_of(family).choose(&mut self.rng).expect("a subnet").net();
                 if let Some(address) = subnet.hosts().choose(&mut self.rng) {
                     self.start(id, Wanted::Address(address));
                 }

@@ -25,7 +25,10 @@ pub fn of(survey: &Survey<'_>) -> BTreeMap<String, Set> {
             "hosts",
             exact(family, survey.view.hosts.values().flat_map(|host| host.addresses.iter().copied())),
         );
-        insert("own", exact(family, survey.own_addresses().chain(survey.next_hops_v4())));
+        let answered = survey.next_hops_v4().into_iter().chain(survey.gateways());
+        insert("own", exact(family, survey.own_addresses().chain(answered)));
+        insert("gateways", exact(family, survey.gateways().into_iter()));
+        insert("internal", prefixes(family, internal(survey)));
         insert("endpoints", endpoints(survey, family));
         insert("sources", sources(survey, family));
         insert("inner", inner(survey, family));
@@ -131,14 +134,26 @@ fn inner(survey: &Survey<'_>, family: Family) -> Set {
 
 /// Source and destination in one network.
 fn same(survey: &Survey<'_>, family: Family) -> Set {
-    let subnets = networks(survey).filter_map(|network| network.subnet(family));
+    let pairs = |network: &Network| {
+        let subnets: Vec<Cidr> = network.subnets_of(family).collect();
+        let pair = |from: &Cidr| {
+            let from = *from;
+            subnets.iter().map(move |to| vec![Field::Prefix(from), Field::Prefix(*to)])
+        };
+        subnets.iter().flat_map(pair).collect::<Vec<_>>()
+    };
     let address = FieldKind::Address(family);
     Set {
         fields: vec![address, address],
         data: Vec::new(),
         interval: true,
-        elements: subnets.map(|subnet| vec![Field::Prefix(subnet), Field::Prefix(subnet)]).collect(),
+        elements: networks(survey).flat_map(pairs).collect(),
     }
+}
+
+/// Networks with no way out and none in.
+fn internal(survey: &Survey<'_>) -> impl Iterator<Item = Cidr> {
+    networks(survey).filter(|network| network.internal).flat_map(|network| network.subnets.iter().copied())
 }
 
 /// Networks that let each other in.

@@ -4,8 +4,7 @@ use hopsack_plan::view::{Attachment, Endpoint, NetworkView, Underlay};
 use hopsack_plan::{Features, View};
 use hopsack_types::path::{PathChoice, PathKind};
 use hopsack_types::{
-    Cidr, EndpointId, Host, HostId, HostName, IfName, Isolation, Mac, Network, NetworkId, NetworkName, Pool,
-    PoolName,
+    Cidr, EndpointId, Host, HostId, HostName, IfName, Mac, Network, NetworkId, NetworkName, Pool, PoolName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -53,15 +52,7 @@ pub fn network(
     subnets: [&str; 2],
     grants: &[(&str, HostId)],
 ) -> (NetworkId, NetworkView) {
-    let network = Network {
-        id,
-        name: NetworkName::new(name).unwrap(),
-        subnets: subnets.map(cidr).to_vec(),
-        reserved: BTreeMap::new(),
-        isolation: Isolation::Full,
-        labels: BTreeMap::new(),
-        docker: None,
-    };
+    let network = Network::new(id, NetworkName::new(name).unwrap(), subnets.map(cidr).to_vec());
     let grants = grants.iter().map(|(prefix, host)| (cidr(prefix), *host)).collect();
     (id, NetworkView { network, grants })
 }

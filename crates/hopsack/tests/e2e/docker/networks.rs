@@ -110,8 +110,6 @@ fn what_cannot_be_made_is_refused_with_words_that_help() {
     // Nor may anything be asked of a container that would not be so.
     let refused = engines.refused("h1", &format!("run -p 8080:80 --net web {IMAGE} true"));
     assert!(refused.contains("-p is not supported"), "{refused}");
-    let refused = engines.refused("h1", &format!("{CREATE} --internal other"));
-    assert!(refused.contains("--internal is not supported"), "{refused}");
     for host in HOSTS {
         assert_eq!(engines.networks(host), ["web"], "{host}");
         assert_eq!(engines.endpoints(host), 0, "{host}");

@@ -1,0 +1,201 @@
+//! What users say about a network by `KEY=VALUE`: Docker's `-o` and `hopsack network create --opt`. An option that
+//! nobody reads is refused, not ignored.
+
+use crate::resource::{Exit, Isolation, Network};
+use std::fmt;
+
+/// Sets [`Isolation`].
+pub const ISOLATION: &str = "hopsack.isolation";
+/// Sets [`Exit`].
+pub const GATEWAY: &str = "hopsack.gateway";
+/// Sets the MTU; of Docker's own options, the one that all its drivers know.
+pub const MTU: &str = "com.docker.network.driver.mtu";
+
+/// All keys.
+const KEYS: [&str; 3] = [ISOLATION, GATEWAY, MTU];
+
+/// Every IPv4 host takes this much in one packet (RFC 791).
+pub const LEAST_MTU_V4: u32 = 576;
+/// Every IPv6 link carries this much in one packet (RFC 8200).
+pub const LEAST_MTU_V6: u32 = 1280;
+/// The largest packet there is.
+const LARGEST_MTU: u32 = 65_535;
+
+/// A network's options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// Reachability from other networks.
+    pub isolation: Isolation,
+    /// Where its containers' default route goes in Docker.
+    pub exit: Exit,
+    /// The largest packet that its containers send, bytes.
+    pub mtu: Option<u32>,
+}
+
+/// Why an option is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// A key that nobody reads.
+    #[error("unknown option {key}; {}", Hint(key))]
+    Unknown {
+        /// The key.
+        key: String,
+    },
+    /// A value that the key does not take.
+    #[error("{key}={value} is not valid: {rule}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What would be right.
+        rule: &'static str,
+    },
+}
+
+impl NetworkOptions {
+    /// Takes in one option; one that is given again counts as it was given last.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
+        let refuse = |key, rule| OptionError::Value { key, value: value.to_owned(), rule };
+        match key {
+            ISOLATION => {
+                self.isolation = match value {
+                    "full" => Isolation::Full,
+                    "none" => Isolation::None,
+                    _ => {
+                        return Err(refuse(
+                            ISOLATION,
+                            "write full (only its own containers) or none (all networks that say none)",
+                        ));
+                    }
+                }
+            }
+            GATEWAY => {
+                self.exit = match value {
+                    "hopsack" => Exit::Hopsack,
+                    "docker" => Exit::Docker,
+                    _ => {
+                        return Err(refuse(
+                            GATEWAY,
+                            "write hopsack or docker (a second interface on Docker's gateway bridge)",
+                        ));
+                    }
+                }
+            }
+            MTU => {
+                let bytes = value.parse().ok().filter(|bytes| (LEAST_MTU_V4..=LARGEST_MTU).contains(bytes));
+                self.mtu = Some(
+                    bytes.ok_or_else(|| refuse(MTU, "write bytes, from 576 (with IPv6: 1280) to 65535"))?,
+                );
+            }
+            _ => return Err(OptionError::Unknown { key: key.to_owned() }),
+        }
+        Ok(())
+    }
+
+    /// Those of a network.
+    pub const fn of(network: &Network) -> Self {
+        Self { isolation: network.isolation, exit: network.exit, mtu: network.mtu }
+    }
+
+    /// The options that say the same, without what is so anyway.
+    pub fn said(&self) -> Vec<(&'static str, String)> {
+        let isolation = (self.isolation == Isolation::None).then(|| (ISOLATION, "none".to_owned()));
+        let exit = (self.exit == Exit::Docker).then(|| (GATEWAY, "docker".to_owned()));
+        let mtu = self.mtu.map(|bytes| (MTU, bytes.to_string()));
+        isolation.into_iter().chain(exit).chain(mtu).collect()
+    }
+}
+
+/// Shows which key was meant, if one is near, else all keys.
+struct Hint<'a>(&'a str);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// So many letters may be wrong, of keys with more than a dozen.
+        const NEAR: usize = 4;
+        let nearest = KEYS.iter().map(|key| (distance(self.0, key), key)).min();
+        match nearest {
+            Some((wrong, key)) if wrong <= NEAR => write!(f, "did you mean {key}?"),
+            _ => write!(f, "known: {}", KEYS.join(", ")),
+        }
+    }
+}
+
+/// How many letters must be put in, taken out or changed to make one text the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (b, above) in other.bytes().zip(row.iter_mut().skip(1)) {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = *above;
+            left = changed.min(diagonal + 1).min(left + 1);
+            *above = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(key: &str, value: &str) -> Result<NetworkOptions, String> {
+        let mut options = NetworkOptions::default();
+        options.set(key, value).map_err(|error| error.to_string())?;
+        Ok(options)
+    }
+
+    #[test]
+    fn what_is_said_is_read_back() {
+        for (key, value) in [(ISOLATION, "none"), (GATEWAY, "docker"), (MTU, "1400")] {
+            assert_eq!(set(key, value).unwrap().said(), [(key, value.to_owned())]);
+        }
+        for (key, value) in [(ISOLATION, "full"), (GATEWAY, "hopsack")] {
+            assert_eq!(set(key, value).unwrap(), NetworkOptions::default());
+        }
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_with_the_nearest_right_name() {
+        for (wrong, right) in [
+            ("hopsack.isolaton", "did you mean hopsack.isolation?"),
+            ("isolation", "known: hopsack.isolation, hopsack.gateway, com.docker.network.driver.mtu"),
+            ("hopsack.gatway", "did you mean hopsack.gateway?"),
+            ("com.docker.network.mtu", "known:"),
+            ("com.docker.network.driver.mtus", "did you mean com.docker.network.driver.mtu?"),
+            ("", "known:"),
+        ] {
+            let told = set(wrong, "x").unwrap_err();
+            assert!(told.starts_with(&format!("unknown option {wrong}; ")) && told.contains(right), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_the_right_ones() {
+        for (key, values, words) in [
+            (ISOLATION, &["", "some"][..], "write full"),
+            (GATEWAY, &["10.0.0.1", ""][..], "write hopsack or docker"),
+            (MTU, &["0", "575", "65536", "-1", "big"][..], "from 576"),
+        ] {
+            for value in values {
+                let told = set(key, value).unwrap_err();
+                assert!(told.contains(words), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn distance_counts_letters() {
+        for (one, other, letters) in
+            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)]
+        {
+            assert_eq!(distance(one, other), letters, "{one} {other}");
+        }
+    }
+}
