@@ -153,12 +153,12 @@ fn twenty_hosts_share_a_24_and_use_it_to_its_last_address() {
             Err(error) => break error,
         }
     };
-    assert_eq!((taken.len(), distinct(&taken)), (254, 254));
+    assert_eq!((taken.len(), distinct(&taken)), (253, 253));
     let subnet: Cidr = "10.40.0.0/24".parse().unwrap();
     assert!(taken.iter().all(|address| subnet.contains(*address)));
     let ClientError::Refused(error) = error else { panic!("{error}") };
     assert_eq!(error.code, ErrorCode::Exhausted, "{error}");
-    let expected = "network web has no free IPv4 address: h1 has 102, h10 has 8, *; stop containers there, or use a \
+    let expected = "network web has no free IPv4 address: h1 has 101, h10 has 8, *; stop containers there, or use a \
                     larger subnet";
     assert!(matches(&error.message, expected), "{error}");
     scene.end();
@@ -172,13 +172,11 @@ fn an_exhausted_subnet_is_told_with_its_holders_and_a_release_is_of_use_to_other
     for number in 0..4 {
         scene.attach("h1", &format!("c{number}"), "tiny", &[]);
     }
-    for number in 4..6 {
-        scene.attach("h2", &format!("c{number}"), "tiny", &[]);
-    }
+    scene.attach("h2", "c4", "tiny", &[]);
     for host in ["h1", "h2"] {
         scene.host(host).container("late").unwrap();
         let told = scene.refused(host, 1, &["attach", "late", "--network", "tiny"]);
-        let expected = "error: network tiny has no free IPv4 address: h1 has 4, h2 has 2, *; stop containers there, or use a \
+        let expected = "error: network tiny has no free IPv4 address: h1 has 4, h2 has 1, *; stop containers there, or use a \
                         larger subnet";
         assert!(matches(&told, expected), "{told}");
     }
@@ -200,7 +198,7 @@ fn a_certain_address_is_had_from_anywhere_in_the_subnet() {
     for address in &two.addresses {
         one.await_reach(*address);
     }
-    for wanted in ["10.40.1.1", "10.40.1.254", "fd40:0:0:1:ffff:ffff:ffff:ffff"] {
+    for wanted in ["10.40.1.2", "10.40.1.254", "fd40:0:0:1:ffff:ffff:ffff:ffff"] {
         for (host, container) in [("h1", "c3"), ("h2", "c4")] {
             let there = scene.attach(host, container, "web", &["--ip", wanted]);
             assert!(there.addresses.contains(&wanted.parse().unwrap()));
