@@ -130,6 +130,8 @@ fn raw_prerouting(survey: &Survey<'_>) -> Vec<Rule> {
             format!("{ip} saddr @cluster{suffix} iifname . {ip} saddr != @sources{suffix} counter drop");
         Rule::new("our sources from elsewhere", body)
     }));
+    // A strict check of sources by others, as firewalld makes it for IPv6, asks for the way back with the packet's mark.
+    rules.extend(probe_marks(survey, "probes came by their own path"));
     rules
 }
 
@@ -172,8 +174,13 @@ fn raw_output(survey: &Survey<'_>) -> Vec<Rule> {
     vec![Rule::new("tunnel packets are not tracked", body)]
 }
 
-/// Steers probes and their answers to the path that their identifier names; the mark selects a routing table.
+/// Steers probes and their answers to the path that their identifier names.
 fn probe_output(survey: &Survey<'_>) -> Vec<Rule> {
+    probe_marks(survey, "probes take their own path")
+}
+
+/// Marks probes and their answers with the path that their identifier names; the mark selects a routing table.
+fn probe_marks(survey: &Survey<'_>, comment: &str) -> Vec<Rule> {
     let kinds = [(PROBE_DIRECT_ICMP_ID, PROBE_DIRECT_MARK), (PROBE_VXLAN_ICMP_ID, PROBE_VXLAN_MARK)];
     words(survey)
         .flat_map(|words| kinds.map(|kind| (words, kind)))
@@ -182,7 +189,7 @@ fn probe_output(survey: &Survey<'_>) -> Vec<Rule> {
                 "{icmp} type {{ echo-request, echo-reply }} {icmp} id {id} {ip} saddr @hosts{suffix} \
                  {ip} daddr @hosts{suffix} meta mark set meta mark | {mark:#x}"
             );
-            Rule::new("probes take their own path", body)
+            Rule::new(comment, body)
         })
         .collect()
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::drift::shell;
-use hopsack_lab::{AGENT, Afterwards, ServiceSpec, Signal, require};
+use crate::scene::BOTH_FAMILIES;
+use hopsack_lab::{AGENT, Afterwards, HostSpec, SegmentSpec, ServiceSpec, Signal, require};
 
 /// What a host listens on without anybody having allowed it.
 const CLOSED: &str = "9000";
@@ -27,31 +28,6 @@ impl Engines {
         for line in UFW_OPEN.iter().chain(&["ufw --force enable"]) {
             shell(&host, line);
         }
-    }
-
-    /// Turns firewalld on, and starts the engine again, which greets it.
-    fn start_firewalld(&self, host: &str) {
-        let host = self.host(host);
-        shell(&host, "cp -a /etc/firewalld /run/own-firewalld && mkdir -p /run/dbus");
-        let services = [
-            ("bus", "dbus-daemon --system --nofork --nopidfile"),
-            ("firewalld", "firewalld --nofork --nopid --system-config /run/own-firewalld"),
-        ];
-        for (name, line) in services {
-            let argv = line.split(' ').map(str::to_owned).collect();
-            host.define(&ServiceSpec { name: name.to_owned(), argv, env: Vec::new() }).unwrap();
-            host.start(name).unwrap();
-        }
-        wait::until("firewalld to run", SETTLED, || {
-            host.exec(&["firewall-cmd", "--state"]).is_ok_and(|output| output.success())
-        })
-        .unwrap();
-        for line in FIREWALLD_OPEN {
-            shell(&host, line);
-        }
-        host.restart(ENGINE).unwrap();
-        host.await_engine().unwrap();
-        assert_eq!(shell(&host, "firewall-cmd --get-zone-of-interface=docker0").trim(), "docker");
     }
 
     /// Gives a host the older iptables, as `update-alternatives` would, and an engine that finds forwarding off.
@@ -113,6 +89,27 @@ impl Engines {
     }
 }
 
+/// Turns firewalld on, with a bus for it.
+fn start_firewalld(host: &Host) {
+    shell(host, "cp -a /etc/firewalld /run/own-firewalld && mkdir -p /run/dbus");
+    let services = [
+        ("bus", "dbus-daemon --system --nofork --nopidfile"),
+        ("firewalld", "firewalld --nofork --nopid --system-config /run/own-firewalld"),
+    ];
+    for (name, line) in services {
+        let argv = line.split(' ').map(str::to_owned).collect();
+        host.define(&ServiceSpec { name: name.to_owned(), argv, env: Vec::new() }).unwrap();
+        host.start(name).unwrap();
+    }
+    wait::until("firewalld to run", SETTLED, || {
+        host.exec(&["firewall-cmd", "--state"]).is_ok_and(|output| output.success())
+    })
+    .unwrap();
+    for line in FIREWALLD_OPEN {
+        shell(host, line);
+    }
+}
+
 /// How many rules of ours are in the forward chains of others.
 fn our_rules(host: &Host) -> usize {
     let list = "iptables -S; ip6tables -S; nft list chain inet firewalld filter_FORWARD 2>/dev/null || :";
@@ -125,7 +122,11 @@ fn hosts_with_ufw_with_firewalld_and_with_the_older_iptables_are_one_cluster() {
     let engines = Engines::hosts();
     let [h1, h2, h3] = HOSTS.map(|host| engines.host(host));
     engines.start_ufw("h1");
-    engines.start_firewalld("h2");
+    start_firewalld(&h2);
+    // It greets firewalld when it starts.
+    h2.restart(ENGINE).unwrap();
+    engines.await_engine("h2");
+    assert_eq!(shell(&h2, "firewall-cmd --get-zone-of-interface=docker0").trim(), "docker");
     engines.use_older_iptables("h3");
     engines.scene.form();
     engines.network("h1", "--ipv6 --subnet 10.50.0.0/24 --subnet fd50::/64 web");
@@ -207,4 +208,26 @@ fn after_somebody_has_flushed_all_rules_ours_are_back_and_dockers_come_with_its_
     engines.await_all(&addresses);
     engines.await_dockers_own();
     engines.end();
+}
+
+#[test]
+fn firewalld_with_its_check_of_sources_lets_ipv6_hosts_use_the_direct_path() {
+    require!(Root, Vxlan, Nft, Ping, Firewalld);
+    let topology = Topology::builder()
+        .segment(SegmentSpec::new("lan1", &["fd77:1::/64"]))
+        .host(HostSpec::plain("h1", &["lan1"]))
+        .host(HostSpec::plain("h2", &["lan1"]))
+        .build();
+    let scene = Scene::agents(topology.unwrap());
+    for host in scene.members() {
+        start_firewalld(&host);
+    }
+    scene.form();
+    for (from, to) in [("h1", "h2"), ("h2", "h1")] {
+        scene.await_path(from, to, "direct");
+    }
+    scene.network("web", &BOTH_FAMILIES);
+    let pair = ["h1", "h2"].map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
+    pair[1].addresses.iter().for_each(|address| pair[0].await_reach(*address));
+    scene.end();
 }
