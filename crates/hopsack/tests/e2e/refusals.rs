@@ -67,9 +67,11 @@ fn a_wrong_token_lets_nobody_in_and_says_which_way_it_is_wrong() {
 
     let revoked = scene.hopsack("h1", &["token", "create", "--quiet", "--uses", "7"]);
     let revoked = revoked.trim();
-    let listed = scene.hopsack("h3", &["token", "ls"]);
     let id = revoked.split('.').nth(2).unwrap();
-    let line = listed.lines().find(|line| line.starts_with(&id[..10])).unwrap_or_else(|| panic!("{listed}"));
+    let list = || scene.hopsack("h3", &["token", "ls"]);
+    wait::until("the token to be known on h3", SETTLED, || list().contains(&id[..10])).unwrap();
+    let listed = list();
+    let line = listed.lines().find(|line| line.starts_with(&id[..10])).unwrap();
     assert!(line.contains("  in ") && line.ends_with("  7"), "{line}");
     assert!(listed.contains("  0\n"), "the token of one use is used up: {listed}");
     let secret = revoked.rsplit('.').next().unwrap();
@@ -77,7 +79,11 @@ fn a_wrong_token_lets_nobody_in_and_says_which_way_it_is_wrong() {
     assert!(told.contains(id) && !told.contains(secret) && !told.contains("secret"), "{told}");
     let told = scene.hopsack("h3", &["token", "revoke", &id[..6]]);
     assert_eq!(told, format!("revoked token {}\n", &id[..10]));
-    assert!(!scene.hopsack("h3", &["token", "ls"]).contains(&id[..10]));
+    assert!(!list().contains(&id[..10]), "a write is seen by who made it");
+    wait::until("the token to be gone on h1", SETTLED, || {
+        !scene.hopsack("h1", &["token", "ls"]).contains(&id[..10])
+    })
+    .unwrap();
 
     let not_a_token = "error: this is not a join token: copy the whole of what `hopsack token create` printed (it begins with hopsack1.)";
     refuses(
