@@ -188,6 +188,24 @@ fn a_cluster_lives_through_crashes_partitions_and_faults_by_any_seed() {
 }
 
 #[test]
+fn a_setting_comes_back_within_a_second_however_often_something_else_is_wanted() {
+    play(7, |mut world| async move {
+        world.cluster().await;
+        let web = world.network(H1, "web", &[]).await.unwrap().id;
+        world.until("there is a reserve", |world| world.reserve(H1, web) > 8).await;
+        let kernel = world.hosts[H1].kernel.clone();
+        let (setting, value) = kernel.state().sysctls.into_iter().next().unwrap();
+        assert!(kernel.lose(Table::Sysctls, &setting));
+        for _ in 0..10 {
+            world.container(H1, web).await.unwrap();
+            sleep(REPAIR / 10).await;
+        }
+        assert_eq!(kernel.state().sysctls.get(&setting), Some(&value), "{setting} was not repaired");
+        world
+    });
+}
+
+#[test]
 fn one_seed_gives_one_trace() {
     let (first, again) = (play(7, whole_story), play(7, whole_story));
     let differs = first.iter().zip(&again).find(|(one, other)| one != other);

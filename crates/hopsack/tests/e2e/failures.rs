@@ -1,7 +1,7 @@
 //! What cannot be done is told by its name, while everything else goes on, and is done as soon as it can be.
 
 use crate::drift::{TABLE, pair, shell, shown, still_reach_each_other};
-use crate::scene::{SETTLED, Scene};
+use crate::scene::{Machine, SETTLED, Scene};
 use hopsack_lab::{Container, require, wait};
 
 /// What a host says it could not do.
@@ -30,7 +30,7 @@ fn await_no_failure(scene: &Scene, host: &str) {
 #[test]
 fn a_namespace_that_vanished_is_named_and_everything_else_goes_on() {
     require!(Root, Nft, Vxlan, Ping);
-    let (scene, pair) = pair();
+    let (scene, pair) = pair(Machine::shared());
     let gone = scene.attach("h1", "gone", "web", &[]);
     pair[0].await_reach(gone.address());
     Container::remove(gone.container).unwrap();
@@ -49,7 +49,7 @@ fn a_namespace_that_vanished_is_named_and_everything_else_goes_on() {
 #[test]
 fn a_link_of_somebody_else_under_our_name_is_left_alone_and_named() {
     require!(Root, Nft, Vxlan, Ping);
-    let (scene, pair) = pair();
+    let (scene, pair) = pair(Machine::shared());
     let h1 = scene.host("h1");
     // An alias of others makes it theirs.
     shell(&h1, "ip link del hop0; ip link add hop0 type bridge; ip link set hop0 alias theirs");
@@ -67,7 +67,7 @@ fn a_link_of_somebody_else_under_our_name_is_left_alone_and_named() {
 #[test]
 fn a_route_of_somebody_else_in_place_of_ours_is_left_alone_and_named() {
     require!(Root, Nft, Vxlan, Ping);
-    let (scene, pair) = pair();
+    let (scene, pair) = pair(Machine::shared());
     let h1 = scene.host("h1");
     let near = scene.attach("h2", "near", "web", &[]);
     near.await_reach(pair[0].address());

@@ -1,7 +1,7 @@
 //! An agent on a kernel that is not this machine's: Debian's, with and without its module for VXLAN.
 #![cfg(target_arch = "x86_64")]
 
-use crate::scene::PROGRAM;
+use crate::scene::{Machine, PROGRAM};
 use hopsack_lab::{Guest, Kit, Output};
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +34,7 @@ busybox ip link show hopvxlan
 ";
 
 fn run(modules: &[&str], script: &str) -> Output {
+    let _machine = Machine::shared();
     let guest: Guest = Kit::beside(Path::new(PROGRAM)).unwrap().guest().unwrap();
     let guest = guest.program(Path::new(PROGRAM)).unwrap().program(Path::new("/usr/sbin/nft")).unwrap();
     let script = format!("{BEGIN}{script}").replace("PROGRAM", PROGRAM);

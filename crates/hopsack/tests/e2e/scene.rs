@@ -3,6 +3,7 @@
 use hopsack_lab::{AGENT, AgentOptions, Container, Host, Inside, Lab, Options, Topology, leftovers, wait};
 use serde_json::Value;
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 /// The program under test.
@@ -15,10 +16,35 @@ pub const OUTSIDE: &str = "out";
 /// What a network of both families is made with.
 pub const BOTH_FAMILIES: [&str; 4] = ["--subnet", "10.40.1.0/24", "--subnet", "fd40:0:0:1::/64"];
 
+/// Whoever measures time has the machine alone among these tests; all others share it.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// The machine, for as long as this is held.
+pub enum Machine {
+    /// With others.
+    Shared { _until_dropped: RwLockReadGuard<'static, ()> },
+    /// Alone.
+    Alone { _until_dropped: RwLockWriteGuard<'static, ()> },
+}
+
+impl Machine {
+    /// Waits until nobody has it alone.
+    pub fn shared() -> Self {
+        Self::Shared { _until_dropped: MACHINE.read().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Waits until nobody has it.
+    pub fn alone() -> Self {
+        Self::Alone { _until_dropped: MACHINE.write().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
 /// A lab with agents. Gone when it is dropped; after a panic it tells what it saw.
 pub struct Scene {
     /// The lab.
     pub lab: Lab,
+    /// Given back once the lab is gone.
+    _machine: Machine,
 }
 
 /// A bare namespace that is attached to a network.
@@ -32,9 +58,13 @@ pub struct Attached {
 impl Scene {
     /// A lab with an agent on each host; no cluster yet.
     pub fn agents(topology: Topology) -> Self {
+        Self::agents_on(Machine::shared(), topology)
+    }
+
+    fn agents_on(machine: Machine, topology: Topology) -> Self {
         let mut options = Options::unique("e2e", PROGRAM);
         options.agent = Some(AgentOptions::default());
-        let scene = Self { lab: Lab::up(topology, options).unwrap() };
+        let scene = Self { lab: Lab::up(topology, options).unwrap(), _machine: machine };
         for outsider in scene.lab.hosts().unwrap().iter().filter(|host| host.name().starts_with(OUTSIDE)) {
             outsider.stop(AGENT).unwrap();
         }
@@ -61,7 +91,12 @@ impl Scene {
 
     /// A lab whose hosts are one cluster, made by the first.
     pub fn cluster(topology: Topology) -> Self {
-        let scene = Self::agents(topology);
+        Self::cluster_on(Machine::shared(), topology)
+    }
+
+    /// The same on a machine that the test has for itself, or with others.
+    pub fn cluster_on(machine: Machine, topology: Topology) -> Self {
+        let scene = Self::agents_on(machine, topology);
         scene.form();
         scene
     }

@@ -2,7 +2,7 @@
 //! were.
 
 use crate::refusals::matches;
-use crate::scene::{PROGRAM, SETTLED};
+use crate::scene::{Machine, PROGRAM, SETTLED};
 use hopsack_lab::{Host, HostKind, Inside, Lab, Options, Output, Running, Signal, Topology, leftovers};
 use hopsack_lab::{require, wait};
 use std::fs;
@@ -14,6 +14,7 @@ use std::time::Duration;
 struct Bare {
     lab: Lab,
     host: Host,
+    _machine: Machine,
 }
 
 /// The command line of an agent.
@@ -23,10 +24,11 @@ fn agent(name: &str) -> String {
 
 impl Bare {
     fn up() -> Self {
+        let machine = Machine::shared();
         let topology = Topology::numbered(1, &[], HostKind::Plain).unwrap();
         let lab = Lab::up(topology, Options::unique("e2e", PROGRAM)).unwrap();
         let host = lab.host("h1").unwrap();
-        Self { lab, host }
+        Self { lab, host, _machine: machine }
     }
 
     fn end(self) {
