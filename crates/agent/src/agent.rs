@@ -2,6 +2,7 @@
 
 use crate::endpoints::attachment;
 use crate::error::AgentError;
+use crate::events;
 use crate::intent::networks;
 use crate::member::Member;
 use crate::parts::Parts;
@@ -12,8 +13,9 @@ use crate::trust::tokens;
 use async_trait::async_trait;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, ContainerRequest, DetachRequest, EndpointRequest,
-    EndpointStatus, ErrorCode, HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, NameRequest,
-    NetworkRequest, Networks, ReleaseRequest, Status, SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
+    EndpointStatus, ErrorCode, EventKind, Events, HostStatus, InitAnswer, InitRequest, JoinAnswer,
+    JoinRequest, NameRequest, NetworkRequest, Networks, ReleaseRequest, Status, SubnetRequest, TokenAnswer,
+    TokenRequest, TokenStatus,
 };
 use hopsack_store::Store;
 use hopsack_types::{Cidr, EndpointId, Network, NetworkId, TokenId};
@@ -29,6 +31,7 @@ pub struct Agent {
     entering: tokio::sync::Mutex<()>,
     networks: watch::Sender<Arc<Networks>>,
     docker: RwLock<DockerReport>,
+    events: Arc<Events>,
     /// Set when the agent ends, and with it every call that is under way.
     ended: watch::Sender<bool>,
 }
@@ -53,12 +56,16 @@ impl Agent {
     /// Builds the agent; inside its cluster at once, if it is in one.
     pub async fn build(parts: Parts) -> Result<Arc<Self>, AgentError> {
         let identity = Identity::load_for_start(&parts.dir)?;
+        let clock = parts.clock.clone();
+        let events = Events::new(move || clock.unix_seconds());
+        events.tell(EventKind::AgentStarted, "agent", concat!("hopsack ", env!("CARGO_PKG_VERSION")));
         let agent = Arc::new(Self {
             parts: parts.clone(),
             member: RwLock::new(None),
             entering: tokio::sync::Mutex::new(()),
             networks: watch::Sender::new(Arc::default()),
             docker: RwLock::default(),
+            events,
             ended: watch::Sender::new(false),
         });
         if let Some(identity) = identity {
@@ -76,6 +83,7 @@ impl Agent {
         *self.member.write().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
         publish_networks(&member, &self.networks);
         tokio::spawn(follow_networks(member.clone(), Arc::downgrade(self)));
+        tokio::spawn(events::follow(Arc::downgrade(&member), self.events.clone()));
         Ok(member)
     }
 
@@ -129,6 +137,11 @@ impl Agent {
         let member = self.enter(identity, None).await?;
         let hosts = member.intent.borrow().intent.hosts.len();
         Ok(JoinAnswer { cluster, host, name, advertise, hosts })
+    }
+
+    /// What has happened.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Takes what Docker's front door knows, for the status.
@@ -243,6 +256,10 @@ impl Api for Service {
         let docker = self.0.docker.read().unwrap_or_else(PoisonError::into_inner).clone();
         faults.extend(docker.faults);
         Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), cluster, docker: docker.engine, faults })
+    }
+
+    fn events(&self) -> Arc<Events> {
+        self.0.events.clone()
     }
 
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {

@@ -9,6 +9,7 @@
 //! | addresses for containers, and their journal | `addresses` |
 //! | endpoints, made and removed | `endpoints` |
 //! | the kernel: view, plan, paths, underlay | `kernel` |
+//! | what changes, told as events | `events` |
 //! | all of it together | `parts`, `member`, `upkeep`, `report`, `agent`; `linux` for the real thing |
 //!
 //! What must not live here: the meaning of policies, paths, addresses and plans, which are cores of their own.
@@ -18,6 +19,7 @@ pub mod agent;
 pub mod endpoints;
 pub mod entropy;
 pub mod error;
+pub mod events;
 pub mod facts;
 pub mod intent;
 pub mod kernel;

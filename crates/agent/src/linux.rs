@@ -7,6 +7,7 @@ mod stores;
 use crate::agent::{Agent, DockerReport, Service};
 use crate::entropy::{Entropy, SystemClock};
 use crate::error::AgentError;
+use crate::events;
 use crate::kernel::reconciler::{Blocking, KernelAccess};
 use crate::kernel::underlay::{Scout, UnderlayError};
 use crate::parts::Parts;
@@ -143,11 +144,15 @@ fn open_docker(config: &DockerConfig, service: Arc<dyn Api>) -> Result<FrontDoor
 }
 
 async fn tell_docker(agent: Arc<Agent>, mut status: tokio::sync::watch::Receiver<DockerStatus>) {
+    let mut told = DockerStatus::default();
     loop {
         let DockerStatus { engine, mut faults } = status.borrow_and_update().clone();
         if let EngineState::Unreachable(reason) = &engine {
             faults.push(format!("the Docker engine does not answer: {reason}"));
         }
+        let now = DockerStatus { engine: engine.clone(), faults: faults.clone() };
+        events::tell_docker(agent.events(), &told, &now);
+        told = now;
         agent.set_docker(DockerReport { engine: engine.to_string(), faults });
         if status.changed().await.is_err() {
             return;

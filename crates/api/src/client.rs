@@ -1,6 +1,10 @@
 //! The blocking client: one connection per call, the standard library's sockets only, so that a CNI plugin or a
 //! command starts in a millisecond.
 
+mod follow;
+
+pub use follow::Followed;
+
 use crate::*;
 use hopsack_types::{Cidr, NetworkId, TokenId};
 use serde::Serialize;
@@ -130,6 +134,17 @@ impl Client {
         self.get(route::STATUS)
     }
 
+    /// [`Api::events`]: those that are remembered.
+    pub fn events(&self, request: &EventsRequest) -> Result<Vec<Event>, ClientError> {
+        self.post(route::EVENTS, request)
+    }
+
+    /// [`Api::events`]: those that are remembered, and those to come for as long as the agent runs.
+    pub fn follow_events(&self, request: &EventsRequest) -> Result<Followed, ClientError> {
+        let body = serde_json::to_vec(request).map_err(ClientError::Request)?;
+        Followed::begin(self.clone(), self.send("POST", route::FOLLOW_EVENTS, &body)?)
+    }
+
     /// [`Api::hosts`].
     pub fn hosts(&self) -> Result<Vec<HostStatus>, ClientError> {
         self.get(route::HOSTS)
@@ -225,9 +240,8 @@ impl Client {
         }
     }
 
-    /// Sends one request on a connection of its own and reads until the agent closes it, as it was asked to.
-    fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
-        let deadline = Instant::now() + self.timeout;
+    /// Sends one request on a connection of its own.
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<UnixStream, ClientError> {
         let mut stream = UnixStream::connect(&self.socket).map_err(|e| self.failed("connect to", e))?;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: hopsack\r\nContent-Type: application/json\r\n\
@@ -236,6 +250,13 @@ impl Client {
         );
         stream.set_write_timeout(Some(self.timeout)).map_err(|e| self.failed("write to", e))?;
         stream.write_all(&[head.as_bytes(), body].concat()).map_err(|e| self.failed("write to", e))?;
+        Ok(stream)
+    }
+
+    /// Sends one request on a connection of its own and reads until the agent closes it, as it was asked to.
+    fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut stream = self.send(method, path, body)?;
         let mut answer = Vec::new();
         let mut part = [0; 16 << 10];
         loop {

@@ -5,12 +5,14 @@
 
 pub mod client;
 pub mod error;
+pub mod event;
 pub mod request;
 mod route;
 pub mod server;
 pub mod status;
 
 pub use error::{ApiError, ErrorCode};
+pub use event::{Event, EventKind, Events, EventsRequest};
 pub use request::*;
 pub use status::*;
 
@@ -41,6 +43,8 @@ pub trait Api: Send + Sync {
     async fn revoke_token(&self, token: TokenId) -> Result<(), ApiError>;
     /// One screen about this host, its peers and what is wrong.
     async fn status(&self) -> Result<Status, ApiError>;
+    /// What has happened: to be read, and for front doors to tell what only they see.
+    fn events(&self) -> Arc<Events>;
     /// The cluster's hosts.
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError>;
 

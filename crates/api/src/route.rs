@@ -8,6 +8,8 @@ pub(crate) const CREATE_TOKEN: &str = "/v1/tokens/create";
 pub(crate) const TOKENS: &str = "/v1/tokens";
 pub(crate) const REVOKE_TOKEN: &str = "/v1/tokens/revoke";
 pub(crate) const STATUS: &str = "/v1/status";
+pub(crate) const EVENTS: &str = "/v1/events";
+pub(crate) const FOLLOW_EVENTS: &str = "/v1/events/follow";
 pub(crate) const HOSTS: &str = "/v1/hosts";
 pub(crate) const PROPOSE_SUBNET: &str = "/v1/subnets/propose";
 pub(crate) const NETWORKS: &str = "/v1/networks";
@@ -56,6 +58,8 @@ mod tests {
             TOKENS,
             REVOKE_TOKEN,
             STATUS,
+            EVENTS,
+            FOLLOW_EVENTS,
             HOSTS,
             PROPOSE_SUBNET,
             NETWORKS,

@@ -1,9 +1,9 @@
 //! HTTP/1.1 over the unix socket, in front of an [`Api`]: one path per call, JSON both ways. A refusal is an HTTP
 //! error status with an [`ApiError`] as its body.
 
-use crate::{Api, ApiError, ErrorCode, route};
+use crate::{Api, ApiError, ErrorCode, Event, Events, EventsRequest, route};
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
@@ -90,6 +90,8 @@ fn router(api: Arc<dyn Api>) -> Router {
             post(async |State(api): Agent, Asked(r)| answer(api.revoke_token(r).await)),
         )
         .route(route::STATUS, get(async |State(api): Agent| answer(api.status().await)))
+        .route(route::EVENTS, post(async |State(api): Agent, Asked(r)| answer(Ok(events(&api.events(), &r)))))
+        .route(route::FOLLOW_EVENTS, post(async |State(api): Agent, Asked(r)| follow(api.events(), r)))
         .route(route::HOSTS, get(async |State(api): Agent| answer(api.hosts().await)))
         .route(
             route::PROPOSE_SUBNET,
@@ -130,6 +132,36 @@ fn router(api: Arc<dyn Api>) -> Router {
             refuse(&ApiError::new(ErrorCode::Version, route::mismatch(uri.path())))
         })
         .with_state(api)
+}
+
+fn events(events: &Events, request: &EventsRequest) -> Vec<Event> {
+    events.after(0).into_iter().filter(|event| request.wants(event)).collect()
+}
+
+/// Answers with a line of JSON for each event, those to come as well, until the caller goes away.
+fn follow(events: Arc<Events>, request: EventsRequest) -> Response {
+    let newest = events.newest();
+    let lines =
+        futures::stream::unfold((events, newest, 0), move |(events, mut newest, mut told)| async move {
+            loop {
+                newest.borrow_and_update();
+                let fresh = events.after(told);
+                told = fresh.last().map_or(told, |event| event.number);
+                let mut text = String::new();
+                for event in fresh.iter().filter(|event| request.wants(event)) {
+                    match serde_json::to_string(event) {
+                        Ok(line) => text.extend([&line, "\n"]),
+                        Err(error) => return Some((Err(error), (events, newest, told))),
+                    }
+                }
+                if !text.is_empty() {
+                    return Some((Ok(text), (events, newest, told)));
+                }
+                // Ends with the agent.
+                newest.changed().await.ok()?;
+            }
+        });
+    Body::from_stream(lines).into_response()
 }
 
 /// A request's JSON body, whatever its content type says.

@@ -22,12 +22,13 @@ struct Notebook {
     asked: Mutex<Vec<String>>,
     networks: watch::Sender<Arc<Networks>>,
     refusal: Option<ApiError>,
+    events: Arc<Events>,
 }
 
 impl Notebook {
     fn new(refusal: Option<ApiError>) -> Arc<Self> {
         let networks = watch::channel(Arc::new(all_networks())).0;
-        Arc::new(Self { asked: Mutex::default(), networks, refusal })
+        Arc::new(Self { asked: Mutex::default(), networks, refusal, events: Events::new(|| 7) })
     }
 
     fn answer<T>(&self, request: &impl Debug, answer: T) -> Result<T, ApiError> {
@@ -150,6 +151,9 @@ impl Api for Notebook {
     }
     async fn status(&self) -> Result<Status, ApiError> {
         self.answer(&"status", status())
+    }
+    fn events(&self) -> Arc<Events> {
+        self.events.clone()
     }
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {
         self.answer(&"hosts", vec![host_status()])
@@ -328,6 +332,27 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     client.remove_endpoint(endpoint().id).unwrap();
     assert_eq!(agent.last_asked(), format!("{:?}", endpoint().id));
     assert_eq!(client.networks().unwrap(), all_networks());
+}
+
+#[test]
+fn events_are_answered_as_they_are_remembered_and_followed_as_they_happen() {
+    let agent = Agent::start(None);
+    let events = &agent.api.events;
+    events.tell(EventKind::NetworkMade, "web", "10.32.1.0/24");
+    let client = agent.client();
+    let remembered = client.events(&EventsRequest::default()).unwrap();
+    assert_eq!(remembered.iter().map(|event| event.object.as_str()).collect::<Vec<_>>(), ["web"]);
+    assert_eq!(client.events(&EventsRequest { since: Some(8) }).unwrap(), []);
+
+    let mut followed = client.follow_events(&EventsRequest::default()).unwrap();
+    assert_eq!(followed.next().unwrap().unwrap(), remembered[0]);
+    for number in 2..100 {
+        events.tell(EventKind::HostDown, format!("h{number}"), "no \"answer\"\nfrom it");
+        let event = followed.next().unwrap().unwrap();
+        assert_eq!((event.number, event.object), (number, format!("h{number}")));
+    }
+    drop(agent);
+    assert!(matches!(followed.next(), Some(Err(ClientError::Ended { .. }))));
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub enum Command {
     Host(Host),
     /// Show this host, its peers, and first what is wrong
     Status(Listing),
+    /// List what has happened on this host and around it
+    Events(Events),
     /// Networks
     #[command(subcommand)]
     Network(Network),
@@ -222,6 +224,19 @@ pub struct Listing {
     /// Text for people or JSON for programs
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
+}
+
+/// `hopsack events`
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what happened so long ago or later: a number and s, m, h or d [default: all that the agent remembers]
+    #[arg(long, value_name = "AGO", value_parser = parse::duration)]
+    pub since: Option<u64>,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 /// `hopsack host`

@@ -9,6 +9,7 @@ mod cli;
 mod cluster;
 mod demo;
 mod error;
+mod events;
 mod lab;
 mod network;
 mod output;
@@ -57,6 +58,7 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Token(command) => token::run(&client, &command, out)?,
         Command::Host(cli::Host::Ls(listing)) => cluster::hosts(&client, listing.output, out)?,
         Command::Status(listing) => status::run(&client, listing.output, out)?,
+        Command::Events(arguments) => events::run(&client, arguments, out)?,
         Command::Network(command) => network::run(&client, command, out)?,
         Command::Attach(arguments) => attach::attach(&client, arguments, out)?,
         Command::Detach(arguments) => attach::detach(&client, arguments, out)?,

@@ -67,7 +67,15 @@ impl FakeCluster {
         let networks = Arc::new(watch::channel(Arc::new(networks)).0);
         state.hosts.push(networks.clone());
         let (cluster, calls, broken) = (self.clone(), Mutex::default(), AtomicBool::new(false));
-        Arc::new(FakeApi { cluster, me, networks, calls, wires: Box::new(wires), broken })
+        Arc::new(FakeApi {
+            cluster,
+            me,
+            networks,
+            calls,
+            wires: Box::new(wires),
+            events: Events::new(|| 0),
+            broken,
+        })
     }
 
     pub fn networks(&self) -> BTreeMap<NetworkId, Network> {
@@ -94,6 +102,7 @@ pub struct FakeApi {
     networks: Arc<watch::Sender<Arc<Networks>>>,
     calls: Mutex<Vec<String>>,
     wires: Box<dyn Wires>,
+    events: Arc<Events>,
     /// The kernel refuses links: the endpoint is noted, its interfaces are not there.
     pub broken: AtomicBool,
 }
@@ -151,6 +160,9 @@ impl Api for FakeApi {
     }
     async fn status(&self) -> Result<Status, ApiError> {
         refused(ErrorCode::Conflict, "not in this test")
+    }
+    fn events(&self) -> Arc<Events> {
+        self.events.clone()
     }
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {
         Ok(Vec::new())
