@@ -26,6 +26,9 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::IpAddr;
 
+/// The object of a [`Failure`] to change the firewall, which changes as a whole: no endpoint has its policy then.
+pub const FIREWALL: &str = "table inet hopsack";
+
 /// The single operations of one kernel. Making fails if the object is there, unless said otherwise.
 pub(crate) trait Operations {
     /// Whether a link has to be made anew although [`remake`] sees no reason.
@@ -334,7 +337,7 @@ impl<'a, O: Operations> Pass<'a, O> {
         if observed == self.desired.firewall {
             return true;
         }
-        self.attempt(Table::Firewall, &"table inet hopsack", |operations| {
+        self.attempt(Table::Firewall, &FIREWALL, |operations| {
             operations.change_firewall(&observed, &self.desired.firewall)
         })
     }

@@ -11,6 +11,7 @@ mod linux;
 mod surroundings;
 mod watch;
 
+pub use apply::FIREWALL;
 pub use error::KernelError;
 pub use fake::{FakeKernel, Fault};
 pub use features::{FeatureReport, probe};

@@ -9,6 +9,7 @@ use crate::member::{Member, endpoint_fact, holder_of};
 use hopsack_api::{
     ApiError, AttachRequest, ContainerRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode,
 };
+use hopsack_kernel::FIREWALL;
 use hopsack_plan::view::{Attachment, Endpoint};
 use hopsack_types::fact::FactKey;
 use hopsack_types::intent::Intent;
@@ -137,36 +138,47 @@ async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, Agen
         member.planner.set_endpoints(endpoints.all().clone())
     };
     member.facts.set(FactKey::Endpoint(id), Some(fact));
-    applied(member, generation, &answer.link, &answer.addresses).await?;
+    let refused = applied(member, generation).await?;
+    // Before the link, which is kept down because of it.
+    if let Some(failure) = refused.iter().find(|failure| object_of(failure) == FIREWALL) {
+        let message =
+            format!("the endpoint's policy cannot be put in place: {failure}: see `hopsack status`");
+        return Err(error(ErrorCode::Host, message));
+    }
+    concerned(&refused, &answer.link, &answer.addresses)?;
     Ok(answer)
 }
 
-/// Waits until the kernel holds a generation, and looks whether it refused something of an endpoint.
-async fn applied(
-    member: &Member,
-    generation: Generation,
-    link: &IfName,
-    addresses: &[IpAddr],
-) -> Result<(), AgentError> {
+/// Waits until the kernel holds a generation. Gives what it refused of it.
+async fn applied(member: &Member, generation: Generation) -> Result<Vec<String>, AgentError> {
     let mut kernel = member.kernel.clone();
     let reached = kernel.wait_for(|status| status.applied >= generation);
-    let status = match timeout(KERNEL_DEADLINE, reached).await {
-        Ok(Ok(status)) => status.clone(),
-        Ok(Err(_)) => return Err(error(ErrorCode::Host, "the agent is stopping: try again".to_owned())),
+    match timeout(KERNEL_DEADLINE, reached).await {
+        Ok(Ok(status)) => Ok(status.failures.clone()),
+        Ok(Err(_)) => Err(error(ErrorCode::Host, "the agent is stopping: try again".to_owned())),
         Err(_) => {
             let message = "the kernel did not take the change in time: see `hopsack status`".to_owned();
-            return Err(error(ErrorCode::Host, message));
+            Err(error(ErrorCode::Host, message))
         }
-    };
-    match status.failures.iter().find(|failure| concerns(failure, link, addresses)) {
+    }
+}
+
+/// Fails with what the kernel refused of an endpoint's link, routes and neighbours.
+fn concerned(refused: &[String], link: &IfName, addresses: &[IpAddr]) -> Result<(), AgentError> {
+    match refused.iter().find(|failure| concerns(failure, link, addresses)) {
         Some(failure) => Err(error(ErrorCode::Host, failure.clone())),
         None => Ok(()),
     }
 }
 
-/// Whether a failure, `object: reason`, is of an endpoint's link, or of a route or a neighbour of its addresses.
+/// What could not be changed, of a failure, `object: reason`.
+fn object_of(failure: &str) -> &str {
+    failure.split_once(": ").map_or(failure, |(object, _)| object)
+}
+
+/// Whether a failure is of an endpoint's link, or of a route or a neighbour of its addresses.
 fn concerns(failure: &str, link: &IfName, addresses: &[IpAddr]) -> bool {
-    let object = failure.split_once(": ").map_or(failure, |(object, _)| object);
+    let object = object_of(failure);
     let is_named = |address: &IpAddr| {
         let names = [address.to_string(), Cidr::host(*address).to_string()];
         object.split_whitespace().any(|word| names.iter().any(|name| name == word))
@@ -201,7 +213,8 @@ pub async fn remove(member: &Member, id: EndpointId) -> Result<Option<Endpoint>,
     };
     member.facts.set(FactKey::Endpoint(id), None);
     let (link, _) = links(id)?;
-    applied(member, generation, &link, &removed.addresses).await?;
+    // Not a refused change of the firewall: a policy outlives its endpoint.
+    concerned(&applied(member, generation).await?, &link, &removed.addresses)?;
     Ok(Some(removed))
 }
 

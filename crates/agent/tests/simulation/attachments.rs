@@ -100,6 +100,29 @@ fn an_endpoint_whose_route_is_refused_is_not_made() {
 }
 
 #[test]
+fn an_endpoint_whose_policy_is_refused_is_not_made_and_its_link_never_up() {
+    play(SEED, |mut world| async move {
+        let web = with_network(&mut world).await;
+        let kernel = world.hosts[H1].kernel.clone();
+        kernel.fail(Fault { table: Table::Firewall, object: None, times: None });
+        let told = |error: ApiError| {
+            assert_eq!(error.code, ErrorCode::Host, "{error}");
+            let text = "the endpoint's policy cannot be put in place: table inet hopsack: ";
+            assert!(error.message.starts_with(text), "{error}");
+        };
+        told(attach(&world, to(NAMESPACE, &[])).await.unwrap_err());
+        told(world.container(H1, web).await.unwrap_err());
+        assert_eq!(in_use(&world, web), 0);
+        let raised = kernel.trace().iter().filter(|done| done.starts_with("links up hopc")).count();
+        assert_eq!(raised, 0, "{:?}", kernel.trace());
+        kernel.heal();
+        attach(&world, to(NAMESPACE, &[])).await.unwrap();
+        assert!(kernel.trace().iter().any(|done| done.starts_with("links up hopc")), "{:?}", kernel.trace());
+        world
+    });
+}
+
+#[test]
 fn a_kernel_that_cannot_be_read_holds_no_endpoint_and_lets_no_address_go() {
     play(SEED, |mut world| async move {
         let web = with_network(&mut world).await;

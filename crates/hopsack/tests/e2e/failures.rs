@@ -2,7 +2,7 @@
 
 use crate::drift::{TABLE, pair, shell, shown, still_reach_each_other};
 use crate::scene::{Machine, SETTLED, Scene};
-use hopsack_lab::{Container, require, wait};
+use hopsack_lab::{Container, Inside, require, wait};
 
 /// What a host says it could not do.
 fn failures(scene: &Scene, host: &str) -> Vec<String> {
@@ -83,5 +83,27 @@ fn a_route_of_somebody_else_in_place_of_ours_is_left_alone_and_named() {
     shell(&h1, &format!("ip route del blackhole {far} proto static"));
     await_no_failure(&scene, "h1");
     still_reach_each_other(&pair);
+    scene.end();
+}
+
+#[test]
+fn an_endpoint_whose_policy_cannot_be_put_in_place_is_not_made() {
+    require!(Root, Nft, Vxlan, Ping);
+    let (scene, pair) = pair(Machine::shared());
+    let h1 = scene.host("h1");
+    let table = shown(&h1, TABLE);
+    // In this host's mounts alone.
+    shell(&h1, "mount --bind /bin/false $(readlink -f $(command -v nft))");
+    let more = h1.container("more").unwrap();
+    let told = scene.refused("h1", 1, &["attach", "more", "--network", "web"]);
+    let expected = "error: the endpoint's policy cannot be put in place: table inet hopsack: ";
+    assert!(told.starts_with(expected), "{told}");
+    assert!(!scene.hopsack("h1", &["endpoint", "ls"]).contains("more"));
+    assert!(!more.run(&["ip", "-o", "link"]).unwrap().contains("eth0"));
+    still_reach_each_other(&pair);
+    shell(&h1, "umount $(readlink -f $(command -v nft))");
+    await_no_failure(&scene, "h1");
+    assert_eq!(shown(&h1, TABLE), table, "the policy of what was not made is gone");
+    scene.hopsack("h1", &["attach", "more", "--network", "web"]);
     scene.end();
 }
