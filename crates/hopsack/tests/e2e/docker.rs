@@ -4,6 +4,7 @@ mod agreement;
 mod containers;
 mod neighbours;
 mod networks;
+mod options;
 mod reach;
 mod restarts;
 mod soak;
