@@ -1,6 +1,6 @@
 //! The agent as its front doors see it: outside a cluster it can only make or join one, inside it does the rest.
 
-use crate::endpoints::attachment;
+use crate::endpoints::{attachment, ports};
 use crate::error::AgentError;
 use crate::events;
 use crate::intent::networks;
@@ -14,11 +14,11 @@ use async_trait::async_trait;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, ContainerRequest, DetachRequest, EndpointRequest,
     EndpointStatus, ErrorCode, EventKind, Events, HostStatus, InitAnswer, InitRequest, JoinAnswer,
-    JoinRequest, NameRequest, NetworkRequest, Networks, ReleaseRequest, Status, SubnetRequest, TokenAnswer,
-    TokenRequest, TokenStatus,
+    JoinRequest, NameRequest, NetworkRequest, Networks, PublishRequest, ReleaseRequest, Status,
+    SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
 };
 use hopsack_store::Store;
-use hopsack_types::{Cidr, EndpointId, Network, NetworkId, TokenId};
+use hopsack_types::{Cidr, EndpointId, Network, NetworkId, PublishedPort, TokenId};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
@@ -319,6 +319,16 @@ impl Api for Service {
 
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
         Ok(attachment::all(&*self.0.inside()?))
+    }
+
+    async fn publish(&self, request: PublishRequest) -> Result<Vec<PublishedPort>, ApiError> {
+        let member = self.0.inside()?;
+        self.to_the_end(async move { ports::publish(&member, &request).await }).await
+    }
+
+    async fn unpublish(&self, endpoint: EndpointId) -> Result<(), ApiError> {
+        let member = self.0.inside()?;
+        self.to_the_end(async move { ports::unpublish(&member, endpoint).await }).await
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError> {

@@ -1,6 +1,7 @@
 //! This host's endpoints, kept on disk: an agent that starts again serves them before anybody answers.
 
 pub mod attachment;
+pub mod ports;
 
 use crate::error::AgentError;
 use crate::statedir::StateDir;

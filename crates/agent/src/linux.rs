@@ -1,6 +1,7 @@
 //! The real agent: real kernel, TLS, raw sockets, disk; Docker's front door and the local socket opened; ended by a
 //! signal. The kernel stays as it is when it ends.
 
+mod holds;
 mod prober;
 mod stores;
 
@@ -13,6 +14,7 @@ use crate::kernel::underlay::{Scout, UnderlayError};
 use crate::parts::Parts;
 use crate::statedir::StateDir;
 use crate::talk::tls::TlsWire;
+use holds::KernelPorts;
 use hopsack_api::{Api, server};
 use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
 use hopsack_kernel::{LinuxKernel, Surroundings, surroundings};
@@ -75,6 +77,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
         blocking: Blocking::Thread,
         wire: Arc::new(TlsWire),
         prober: Arc::new(RawProber::default()),
+        ports: Arc::new(KernelPorts),
         scout: Arc::new(KernelScout),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(Entropy::from_system()),

@@ -12,6 +12,7 @@
 use crate::addresses::Addresses;
 use crate::addresses::journal::{JournalFile, Opened};
 use crate::endpoints::Endpoints;
+use crate::endpoints::ports::Holds;
 use crate::error::AgentError;
 use crate::facts::Facts;
 use crate::facts::membership::Members;
@@ -62,6 +63,8 @@ pub struct Member {
     pub kernel: watch::Receiver<KernelStatus>,
     /// This host's endpoints.
     pub endpoints: Mutex<Endpoints>,
+    /// Ports of this host that lead to them.
+    pub holds: Mutex<Holds>,
     /// Addresses.
     pub addresses: Arc<Addresses>,
     /// Who answers.
@@ -109,6 +112,7 @@ impl Member {
         intent_sender.send_replace(IntentAt { revision: snapshot.revision, intent: parsed.clone() });
 
         let endpoints = Endpoints::load(&parts.dir)?;
+        let holds = Holds::take(parts.ports.clone(), &endpoints);
         let paths = Arc::new(Paths::load(me, parts.features, parts.dir.clone()));
         let choices = paths.set_peers(&intent.borrow(), &underlay);
         let inputs =
@@ -154,6 +158,7 @@ impl Member {
             planner,
             kernel,
             endpoints: Mutex::new(endpoints),
+            holds: Mutex::new(holds),
             addresses,
             members,
             facts,

@@ -1,5 +1,6 @@
 //! What an agent is built from: everything that differs between a real one and one in a simulation.
 
+use crate::endpoints::ports::HostPorts;
 use crate::entropy::{Clock, Entropy};
 use crate::error::AgentError;
 use crate::kernel::paths::Prober;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub wire: Arc<dyn Wire>,
     /// Echo requests.
     pub prober: Arc<dyn Prober>,
+    /// This host's ports.
+    pub ports: Arc<dyn HostPorts>,
     /// This host's own network.
     pub scout: Arc<dyn Scout>,
     /// Wall clock.

@@ -2,6 +2,7 @@
 //!
 //! What must not live here: how it is printed.
 
+use crate::endpoints::ports;
 use crate::kernel::underlay::rule;
 use crate::member::Member;
 use hopsack_api::{ClusterStatus, HostStatus, PathStatus, StoreStatus, UnderlayStatus};
@@ -102,6 +103,7 @@ fn faults(member: &Member, status: &ClusterStatus) -> Vec<String> {
         );
     }
     faults.extend(left_over(member));
+    faults.extend(ports::faults(member));
     for host in &status.hosts {
         if !host.alive {
             faults.push(format!(

@@ -68,6 +68,7 @@ pub async fn follow_underlay(member: Weak<Member>) {
 }
 
 async fn round(member: &Member, strays: &mut Strays) -> Result<(), AgentError> {
+    take_ports(member);
     release_strays(member, strays).await?;
     let surroundings = member.parts.scout.look()?;
     member.facts.set(FactKey::Routes, Some(Fact::Routes(surroundings.routes)));
@@ -75,6 +76,13 @@ async fn round(member: &Member, strays: &mut Strays) -> Result<(), AgentError> {
     forget_networks(member)?;
     keep_record(member).await?;
     renew_certificate(member).await
+}
+
+/// Takes published ports that another program had when this agent started and has no more.
+fn take_ports(member: &Member) {
+    let mut holds = member.holds.lock().unwrap_or_else(PoisonError::into_inner);
+    let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().clone();
+    holds.take_missing(endpoints.values());
 }
 
 /// Gives back what was taken for a container that never came to be: its front door died in between. Not while the

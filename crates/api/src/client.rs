@@ -205,6 +205,16 @@ impl Client {
         self.get(route::ENDPOINTS)
     }
 
+    /// [`Api::publish`].
+    pub fn publish(&self, request: &PublishRequest) -> Result<Vec<PublishedPort>, ClientError> {
+        self.post(route::PUBLISH, request)
+    }
+
+    /// [`Api::unpublish`].
+    pub fn unpublish(&self, endpoint: EndpointId) -> Result<(), ClientError> {
+        self.post(route::UNPUBLISH, &endpoint)
+    }
+
     /// [`Api::attach`].
     pub fn attach(&self, request: &AttachRequest) -> Result<EndpointStatus, ClientError> {
         self.post(route::ATTACH, request)

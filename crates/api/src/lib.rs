@@ -17,7 +17,7 @@ pub use request::*;
 pub use status::*;
 
 use async_trait::async_trait;
-use hopsack_types::{EndpointId, Network, TokenId};
+use hopsack_types::{EndpointId, Network, PublishedPort, TokenId};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -72,6 +72,12 @@ pub trait Api: Send + Sync {
     async fn name_endpoint(&self, request: ContainerRequest) -> Result<(), ApiError>;
     /// This host's endpoints.
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError>;
+
+    /// Makes ports of this host lead to an endpoint, as long as it lives; repeated calls get the same ports. Refused as a
+    /// whole if one of them is in use. Returns once they work.
+    async fn publish(&self, request: PublishRequest) -> Result<Vec<PublishedPort>, ApiError>;
+    /// Takes all ports of an endpoint back. Unknown ones are no error.
+    async fn unpublish(&self, endpoint: EndpointId) -> Result<(), ApiError>;
 
     /// Attaches a bare network namespace: allocates, makes the endpoint and configures the inside.
     async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError>;

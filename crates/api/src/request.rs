@@ -4,11 +4,12 @@ use hopsack_types::name::Labels;
 use hopsack_types::resource::DockerOrigin;
 use hopsack_types::{
     Cidr, ClusterId, ContainerRef, EndpointId, Exit, Family, HostId, HostName, IfName, Isolation, Mac,
-    Network, NetworkId, NetworkName,
+    Network, NetworkId, NetworkName, Protocol, PublishedPort,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 /// Makes a cluster.
@@ -251,6 +252,30 @@ pub struct ContainerRequest {
     pub labels: Labels,
 }
 
+/// A port to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PortRequest {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// An address of this host, `0.0.0.0` or `::` for all of that family; none: all of the container's families.
+    pub host_address: Option<IpAddr>,
+    /// The first and the last port of this host that may be taken; none: any free one.
+    pub host_ports: Option<(NonZeroU16, NonZeroU16)>,
+    /// Where the container listens.
+    pub container_port: NonZeroU16,
+}
+
+/// Publishes ports of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PublishRequest {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// All of its ports: those that it has and that are not here are taken back.
+    pub ports: Vec<PortRequest>,
+}
+
 /// Attaches a bare namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -269,6 +294,9 @@ pub struct AttachRequest {
     /// Labels.
     #[serde(default)]
     pub labels: Labels,
+    /// Ports of this host that shall lead to it.
+    #[serde(default)]
+    pub ports: Vec<PortRequest>,
 }
 
 /// Detaches a namespace's interface.
@@ -311,4 +339,7 @@ pub struct EndpointStatus {
     /// Its container, once a runtime has told; [`ContainerRef::find`] finds the one that a user means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerRef>,
+    /// Ports of this host that lead to it.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
 }

@@ -22,6 +22,8 @@ pub(crate) const ENDPOINTS: &str = "/v1/endpoints";
 pub(crate) const CREATE_ENDPOINT: &str = "/v1/endpoints/create";
 pub(crate) const REMOVE_ENDPOINT: &str = "/v1/endpoints/remove";
 pub(crate) const NAME_ENDPOINT: &str = "/v1/endpoints/name";
+pub(crate) const PUBLISH: &str = "/v1/endpoints/publish";
+pub(crate) const UNPUBLISH: &str = "/v1/endpoints/unpublish";
 pub(crate) const ATTACH: &str = "/v1/namespaces/attach";
 pub(crate) const DETACH: &str = "/v1/namespaces/detach";
 
@@ -72,6 +74,8 @@ mod tests {
             CREATE_ENDPOINT,
             REMOVE_ENDPOINT,
             NAME_ENDPOINT,
+            PUBLISH,
+            UNPUBLISH,
             ATTACH,
             DETACH,
         ];

@@ -125,6 +125,8 @@ fn router(api: Arc<dyn Api>) -> Router {
             route::NAME_ENDPOINT,
             post(async |State(api): Agent, Asked(r)| answer(api.name_endpoint(r).await)),
         )
+        .route(route::PUBLISH, post(async |State(api): Agent, Asked(r)| answer(api.publish(r).await)))
+        .route(route::UNPUBLISH, post(async |State(api): Agent, Asked(r)| answer(api.unpublish(r).await)))
         .route(route::ATTACH, post(async |State(api): Agent, Asked(r)| answer(api.attach(r).await)))
         .route(route::DETACH, post(async |State(api): Agent, Asked(r)| answer(api.detach(r).await)))
         .fallback(async |uri: Uri| refuse(&ApiError::new(ErrorCode::Version, route::mismatch(uri.path()))))

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -78,11 +79,23 @@ fn endpoint() -> EndpointStatus {
         name: "c1".to_owned(),
         docker: true,
         container: Some(container()),
+        ports: vec![published()],
     }
 }
 
 fn container() -> ContainerRef {
     ContainerRef { id: "4f2a".repeat(16), name: "c1".to_owned() }
+}
+
+fn published() -> PublishedPort {
+    let port = NonZeroU16::MIN;
+    let host = HostPort { protocol: Protocol::Sctp, address: address(), port };
+    PublishedPort { host, container_port: NonZeroU16::MAX }
+}
+
+fn port_request() -> PortRequest {
+    let PublishedPort { host: HostPort { protocol, address, port }, container_port } = published();
+    PortRequest { protocol, host_address: Some(address), host_ports: Some((port, port)), container_port }
 }
 
 fn init_answer() -> InitAnswer {
@@ -190,6 +203,12 @@ impl Api for Notebook {
     }
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
         self.answer(&"endpoints", vec![endpoint()])
+    }
+    async fn publish(&self, request: PublishRequest) -> Result<Vec<PublishedPort>, ApiError> {
+        self.answer(&request, vec![published()])
+    }
+    async fn unpublish(&self, endpoint: EndpointId) -> Result<(), ApiError> {
+        self.answer(&endpoint, ())
     }
     async fn attach(&self, request: AttachRequest) -> Result<EndpointStatus, ApiError> {
         self.answer(&request, endpoint())
@@ -325,7 +344,11 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
         addresses: vec![],
         name: "blue".to_owned(),
         labels,
+        ports: vec![port_request()],
     }) => endpoint());
+    passes!(publish(PublishRequest { endpoint: endpoint().id, ports: vec![port_request()] }) => vec![published()]);
+    client.unpublish(endpoint().id).unwrap();
+    assert_eq!(agent.last_asked(), format!("{:?}", endpoint().id));
     passes!(detach(DetachRequest { namespace: "/run/netns/blue".into(), network: name }) => ());
     client.remove_network(id).unwrap();
     assert_eq!(agent.last_asked(), format!("{id:?}"));

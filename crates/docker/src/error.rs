@@ -5,7 +5,8 @@ use hopsack_api::server::BindError;
 use hopsack_types::address::AddressError;
 use hopsack_types::id::IdError;
 use hopsack_types::option::OptionError;
-use hopsack_types::{Cidr, NetworkName};
+use hopsack_types::port::ProtocolError;
+use hopsack_types::{Cidr, NetworkName, Protocol};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -76,6 +77,15 @@ pub enum DockerError {
     /// A CIDR that is none.
     #[error(transparent)]
     Subnet(#[from] AddressError),
+    /// A protocol without ports.
+    #[error("-p: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// A port 0 of a container.
+    #[error("-p: a container has no port 0/{protocol}: publish one from 1 to 65535")]
+    NoPort {
+        /// The protocol.
+        protocol: Protocol,
+    },
     /// An id that is none.
     #[error(transparent)]
     Id(#[from] IdError),

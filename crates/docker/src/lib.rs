@@ -14,6 +14,7 @@ mod options;
 mod plan;
 mod plugin;
 mod pools;
+mod ports;
 mod stale;
 mod status;
 mod wire;

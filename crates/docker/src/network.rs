@@ -10,7 +10,6 @@ use hopsack_api::{Api, DockerNetwork, EndpointRequest, EndpointStatus, NetworkRe
 use hopsack_types::address::AddressError;
 use hopsack_types::id::IdError;
 use hopsack_types::{Cidr, EndpointId, Exit, Family, Isolation, Labels, Mac, Network, NetworkId};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -201,16 +200,6 @@ impl NetworkDriver {
         let networks = self.api.networks().borrow().clone();
         let network = networks.networks.get(&endpoint.network);
         Ok(join_answer(&endpoint, network, &networks.pools))
-    }
-
-    /// Nothing is to be done for a container without published ports. Those of others are not there yet, and must
-    /// not be missing in silence.
-    pub(crate) fn publish(&self, request: &wire::Publish) -> Result<(), DockerError> {
-        let ports = request.options.as_ref().and_then(|options| options.get(wire::PORT_MAP));
-        match ports.and_then(Value::as_array) {
-            Some(ports) if !ports.is_empty() => Err(DockerError::Unsupported { flag: "-p" }),
-            _ => Ok(()),
-        }
     }
 
     /// Removes an endpoint.

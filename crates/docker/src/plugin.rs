@@ -51,13 +51,12 @@ impl Plugin {
             "CreateEndpoint" => run(method, body, async |r| driver.create_endpoint(r).await).await,
             "DeleteEndpoint" => run(method, body, async |r| driver.delete_endpoint(r).await).await,
             "Join" => run(method, body, async |r| driver.join(r).await).await,
-            "ProgramExternalConnectivity" => run(method, body, async |r| driver.publish(&r)).await,
+            "ProgramExternalConnectivity" => run(method, body, async |r| driver.publish(r).await).await,
+            "RevokeExternalConnectivity" => run(method, body, async |r| driver.unpublish(r).await).await,
             "EndpointOperInfo" => Ok(json!({ "Value": {} })),
             // Docker replaces the user's options by the answer.
             "AllocateNetwork" => run(method, body, async |r: wire::AllocateNetwork| Ok(r)).await,
-            "FreeNetwork" | "Leave" | "RevokeExternalConnectivity" | "DiscoverNew" | "DiscoverDelete" => {
-                Ok(json!({}))
-            }
+            "FreeNetwork" | "Leave" | "DiscoverNew" | "DiscoverDelete" => Ok(json!({})),
             _ => return None,
         })
     }

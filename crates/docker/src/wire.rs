@@ -13,8 +13,6 @@ pub(crate) const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json"
 pub(crate) const GENERIC: &str = "com.docker.network.generic";
 /// Option that `docker network create --internal` sets.
 pub(crate) const INTERNAL: &str = "com.docker.network.internal";
-/// Option with the ports that `-p` and `-P` publish.
-pub(crate) const PORT_MAP: &str = "com.docker.network.portmap";
 /// IPAM option that says what an address is for.
 pub(crate) const ADDRESS_TYPE: &str = "RequestAddressType";
 /// Value of [`ADDRESS_TYPE`] for a gateway.
@@ -156,7 +154,34 @@ pub(crate) struct OfEndpoint {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Publish {
-    pub(crate) options: Option<BTreeMap<String, Value>>,
+    #[serde(rename = "EndpointID")]
+    pub(crate) endpoint_id: String,
+    pub(crate) options: Option<PublishOptions>,
+}
+
+/// What of a container's options is about ports; those that are only exposed need nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PublishOptions {
+    #[serde(rename = "com.docker.network.portmap")]
+    pub(crate) port_map: Option<Vec<PortBinding>>,
+}
+
+/// libnetwork's `types.PortBinding`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct PortBinding {
+    /// Number of the IP protocol (IANA).
+    pub(crate) proto: u8,
+    /// The container's.
+    pub(crate) port: u16,
+    /// Empty or missing for all addresses.
+    #[serde(rename = "HostIP")]
+    pub(crate) host_ip: Option<String>,
+    /// 0 for any.
+    pub(crate) host_port: u16,
+    /// The last of a range, 0 for none.
+    pub(crate) host_port_end: u16,
 }
 
 #[derive(Debug, Serialize)]

@@ -309,19 +309,68 @@ fn a_container_is_started_and_stopped() {
     assert!(docker.cluster.endpoints().is_empty() && docker.cluster.taken().is_empty());
 }
 
+/// A call about ports, as an engine makes it for the endpoint that has its container's default route.
+fn program(docker: &Docker, ports: Value) -> Value {
+    let options = json!({
+        "com.docker.network.endpoint.exposedports": [{"Proto": 6, "Port": 80}],
+        "com.docker.network.portmap": ports,
+    });
+    let body = json!({"NetworkID": "1d46", "EndpointID": ENDPOINT, "Options": options});
+    docker.call("NetworkDriver.ProgramExternalConnectivity", body)
+}
+
+fn binding(proto: u8, host_ip: &str, host_port: u16, host_port_end: u16) -> Value {
+    json!({"Proto": proto, "IP": "", "Port": 80, "HostIP": host_ip, "HostPort": host_port, "HostPortEnd": host_port_end})
+}
+
 #[test]
-fn published_ports_are_refused_rather_than_ignored() {
+fn published_ports_are_the_endpoints_until_they_are_revoked() {
     let docker = Docker::start().with_network();
-    let port = json!({"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080});
-    let publish = |ports: Value| {
-        let options = json!({"com.docker.network.portmap": ports});
-        let body = json!({"NetworkID": "1d46", "EndpointID": ENDPOINT, "Options": options});
-        docker.call("NetworkDriver.ProgramExternalConnectivity", body)
-    };
-    assert_eq!(publish(json!([])), json!({}));
-    assert_eq!(publish(Value::Null), json!({}));
-    let refused = publish(json!([port]));
-    assert!(refused["Err"].as_str().unwrap().contains("-p is not supported"), "{refused}");
+    docker.call("IpamDriver.RequestAddress", request_address("10.50.3.3"));
+    docker.call("NetworkDriver.CreateEndpoint", create_endpoint(ENDPOINT, "10.50.3.3/32", ""));
+    docker.api.calls();
+    for nothing in [json!([]), Value::Null] {
+        assert_eq!(program(&docker, nothing), json!({}));
+    }
+    assert_eq!(docker.api.calls(), Vec::<String>::new(), "a container without ports costs no call");
+    let ports = json!([
+        binding(6, "", 8080, 8080),
+        binding(17, "127.0.0.1", 5300, 5310),
+        binding(132, "::1", 9999, 0),
+        binding(6, "", 0, 0),
+    ]);
+    for _ in 0..2 {
+        assert_eq!(program(&docker, ports.clone()), json!({}));
+        let asked = docker.api.calls();
+        let [asked] = &asked[..] else { panic!("not one call: {asked:?}") };
+        for part in [
+            "protocol: Tcp, host_address: None, host_ports: Some((8080, 8080)), container_port: 80",
+            "protocol: Udp, host_address: Some(127.0.0.1), host_ports: Some((5300, 5310)), container_port: 80",
+            "protocol: Sctp, host_address: Some(::1), host_ports: Some((9999, 9999)), container_port: 80",
+            "protocol: Tcp, host_address: None, host_ports: None, container_port: 80",
+        ] {
+            assert!(asked.contains(part), "{part} is not in {asked}");
+        }
+    }
+    assert_eq!(docker.cluster.endpoints()[0].ports.len(), 4);
+    let of = json!({"NetworkID": "1d46", "EndpointID": ENDPOINT});
+    for _ in 0..2 {
+        assert_eq!(docker.call("NetworkDriver.RevokeExternalConnectivity", of.clone()), json!({}));
+    }
+    assert_eq!(docker.cluster.endpoints()[0].ports, []);
+}
+
+#[test]
+fn ports_that_cannot_be_published_are_an_error_that_says_why() {
+    let docker = Docker::start().with_network();
+    let refused = |ports: Value| program(&docker, ports)["Err"].as_str().unwrap().to_owned();
+    assert!(refused(json!([binding(1, "", 80, 80)])).contains("use tcp, udp or sctp"));
+    assert!(refused(json!([binding(6, "here", 80, 80)])).contains("\"here\""));
+    assert!(
+        refused(json!([{"Proto": 6, "Port": 0, "HostPort": 80}])).contains("publish one from 1 to 65535")
+    );
+    let error = refused(json!([binding(6, "", 80, 80)]));
+    assert_eq!(error, "there is no such endpoint", "the agent's own words reach Docker's user");
 }
 
 #[test]

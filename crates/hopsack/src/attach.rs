@@ -18,6 +18,7 @@ pub fn attach(client: &Client, arguments: Attach, out: &mut Output<'_>) -> Resul
         addresses: arguments.addresses,
         name: arguments.name.unwrap_or_else(|| namespace.clone()),
         labels: arguments.labels.into_iter().collect(),
+        ports: arguments.ports,
     })?;
     match arguments.listing.output {
         Format::Json => out.json(&endpoint),
@@ -26,7 +27,8 @@ pub fn attach(client: &Client, arguments: Attach, out: &mut Output<'_>) -> Resul
             let addresses = list(addresses);
             out.line(format_args!(
                 "attached {namespace} to {network_name}: {interface} has {addresses}, MTU {mtu}"
-            ))
+            ))?;
+            endpoint.ports.iter().try_for_each(|published| out.line(published))
         }
     }
 }

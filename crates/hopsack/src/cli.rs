@@ -3,9 +3,10 @@
 
 use crate::output::Format;
 use crate::parse::{self, ControlAddress, Namespace};
+use crate::port;
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hopsack_api::SOCKET;
+use hopsack_api::{PortRequest, SOCKET};
 use hopsack_types::numbers::CONTROL_PORT;
 use hopsack_types::{Cidr, HostName, IfName, Isolation, NetworkName};
 use std::ffi::OsString;
@@ -60,6 +61,8 @@ pub enum Command {
     /// Endpoints: interfaces of this host's containers
     #[command(subcommand)]
     Endpoint(Endpoint),
+    /// Show which ports of this host lead to its containers
+    Port(Port),
     /// Paths: how packets get to the other hosts
     #[command(subcommand)]
     Path(Path),
@@ -340,6 +343,9 @@ pub struct Attach {
     /// What people call it [default: the namespace's name]
     #[arg(long)]
     pub name: Option<String>,
+    /// Let a port of this host lead to it, [ADDRESS:][PORT[-PORT]:]PORT[/tcp|udp|sctp]; may be given again
+    #[arg(short, long = "publish", value_name = "PORTS", value_parser = port::parse)]
+    pub ports: Vec<PortRequest>,
     /// A label, key=value; may be given again
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub labels: Vec<(String, String)>,
@@ -363,6 +369,15 @@ pub struct Detach {
 pub enum Endpoint {
     /// List this host's endpoints
     Ls(Listing),
+}
+
+/// `hopsack port`
+#[derive(Debug, Args)]
+pub struct Port {
+    /// A container as Docker knows it, or an endpoint, by name or id [default: all of this host]
+    pub container: Option<String>,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 /// `hopsack path`

@@ -67,6 +67,11 @@ pub enum CommandError {
     /// No network has this name or id.
     #[error("there is no network {0:?}: `hopsack network ls` lists them")]
     NoNetwork(String),
+    /// No container and no endpoint has this name or id.
+    #[error(
+        "there is no container or endpoint {0:?} on this host: `docker ps` and `hopsack endpoint ls` list them"
+    )]
+    NoContainer(String),
     /// A namespace's path cannot be made absolute.
     #[error("cannot tell what the path {} means from here: {source}; give it from / on", path.display())]
     Namespace {

@@ -15,6 +15,7 @@ mod network;
 mod output;
 mod parse;
 mod path;
+mod port;
 mod status;
 mod table;
 mod token;
@@ -63,6 +64,7 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Attach(arguments) => attach::attach(&client, arguments, out)?,
         Command::Detach(arguments) => attach::detach(&client, arguments, out)?,
         Command::Endpoint(cli::Endpoint::Ls(listing)) => attach::endpoints(&client, listing.output, out)?,
+        Command::Port(arguments) => port::list(&client, arguments, out)?,
         Command::Path(cli::Path::Ls(listing)) => path::list(&client, listing.output, out)?,
         Command::Lab { command } => return lab::run(&command, out),
         Command::Demo(arguments) => demo::run(arguments)?,

@@ -41,6 +41,9 @@ pub const ENDPOINT_PREFIX: &str = "hopc";
 pub const PEER_PREFIX: &str = "hope";
 /// Begins the alias of each of our links; the endpoint's id or the device's role follows.
 pub const ALIAS_PREFIX: &str = "hopsack:";
+/// Ports of a host that are published where no number was asked for: what Linux and Docker take by default
+/// (`ip_local_port_range`).
+pub const FREE_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 /// Our nftables table, of family `inet`.
 pub const NFT_TABLE: &str = "hopsack";
 /// What VXLAN over an IPv4 underlay costs: outer IP 20, UDP 8, VXLAN 8, inner Ethernet 14 bytes (RFC 7348).

@@ -2,12 +2,13 @@
 //!
 //! Making one ends when its interface and its policy are in the kernel. What must not live here: kernel calls.
 
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, ports};
 use crate::error::AgentError;
 use crate::intent::networks::not_found;
 use crate::member::{Member, endpoint_fact, holder_of};
 use hopsack_api::{
     ApiError, AttachRequest, ContainerRequest, DetachRequest, EndpointRequest, EndpointStatus, ErrorCode,
+    PortRequest, PublishRequest,
 };
 use hopsack_kernel::FIREWALL;
 use hopsack_plan::view::{Attachment, Endpoint};
@@ -64,10 +65,12 @@ pub fn status(member: &Member, endpoint: &Endpoint) -> Result<EndpointStatus, Ag
         name: endpoint.shown_name().to_owned(),
         docker: endpoint.attachment == Attachment::Docker,
         container: endpoint.container.clone(),
+        ports: endpoint.ports.clone(),
     })
 }
 
-fn links(id: EndpointId) -> Result<(IfName, IfName), AgentError> {
+/// Names of the host's and of the container's end of an endpoint's pair.
+pub fn links(id: EndpointId) -> Result<(IfName, IfName), AgentError> {
     let name = |prefix: &str| {
         IfName::new(format!("{prefix}{}", id.short())).map_err(|bad| error(ErrorCode::Host, bad.to_string()))
     };
@@ -138,6 +141,17 @@ async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, Agen
         member.planner.set_endpoints(endpoints.all().clone())
     };
     member.facts.set(FactKey::Endpoint(id), Some(fact));
+    await_kernel(member, generation, &answer.link, &answer.addresses).await?;
+    Ok(answer)
+}
+
+/// Waits until the kernel holds a generation, and with it all that is an endpoint's.
+pub async fn await_kernel(
+    member: &Member,
+    generation: Generation,
+    link: &IfName,
+    addresses: &[IpAddr],
+) -> Result<(), AgentError> {
     let refused = applied(member, generation).await?;
     // Before the link, which is kept down because of it.
     if let Some(failure) = refused.iter().find(|failure| object_of(failure) == FIREWALL) {
@@ -145,8 +159,7 @@ async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, Agen
             format!("the endpoint's policy cannot be put in place: {failure}: see `hopsack status`");
         return Err(error(ErrorCode::Host, message));
     }
-    concerned(&refused, &answer.link, &answer.addresses)?;
-    Ok(answer)
+    concerned(&refused, link, addresses)
 }
 
 /// Waits until the kernel holds a generation. Gives what it refused of it.
@@ -213,8 +226,10 @@ pub async fn remove(member: &Member, id: EndpointId) -> Result<Option<Endpoint>,
     };
     member.facts.set(FactKey::Endpoint(id), None);
     let (link, _) = links(id)?;
+    let refused = applied(member, generation).await;
+    member.holds.lock().unwrap_or_else(PoisonError::into_inner).release(&removed.ports);
     // Not a refused change of the firewall: a policy outlives its endpoint.
-    concerned(&applied(member, generation).await?, &link, &removed.addresses)?;
+    concerned(&refused?, &link, &removed.addresses)?;
     Ok(Some(removed))
 }
 
@@ -260,13 +275,23 @@ pub async fn attach(member: &Member, request: AttachRequest) -> Result<EndpointS
         return Err(taken);
     }
     let made = match take_addresses(member, &network, &mut endpoint, &request.addresses).await {
-        Ok(()) => put(member, endpoint.clone()).await,
+        Ok(()) => put_with_ports(member, endpoint.clone(), request.ports).await,
         Err(error) => Err(error),
     };
     if made.is_err() {
         undo(member, &endpoint).await;
     }
     made
+}
+
+async fn put_with_ports(
+    member: &Member,
+    endpoint: Endpoint,
+    wanted: Vec<PortRequest>,
+) -> Result<EndpointStatus, AgentError> {
+    let made = put(member, endpoint).await?;
+    let request = PublishRequest { endpoint: made.id, ports: wanted };
+    Ok(EndpointStatus { ports: ports::publish(member, &request).await?, ..made })
 }
 
 /// Whether a path leads to a file of nsfs, as all namespaces are (namespaces(7)).

@@ -27,6 +27,7 @@ fn to(namespace: &str, addresses: &[&str]) -> AttachRequest {
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         name: "c1".to_owned(),
         labels: BTreeMap::new(),
+        ports: Vec::new(),
     }
 }
 

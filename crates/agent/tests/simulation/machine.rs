@@ -2,6 +2,7 @@
 
 use crate::kernel::TracedKernel;
 use crate::network::Network;
+use crate::ports::SimPorts;
 use crate::prober::{Kernels, MTU, SimProber};
 use crate::stores::SimStores;
 use crate::trace::Trace;
@@ -83,6 +84,8 @@ pub struct Machine {
     pub underlay: IpAddr,
     /// Its kernel.
     pub kernel: FakeKernel,
+    /// Its ports.
+    pub ports: SimPorts,
     /// Says that somebody else has changed the kernel.
     pub dirty: Arc<Notify>,
     /// What its kernel can do.
@@ -113,6 +116,7 @@ impl Machine {
             name: name.to_owned(),
             underlay,
             kernel,
+            ports: SimPorts::default(),
             dirty: Arc::new(Notify::new()),
             features: Features { vxlan: true, ipv6: true },
             routes: vec![on_link],
@@ -224,6 +228,7 @@ impl Machine {
             blocking: Blocking::Inline,
             wire: Arc::new(SimWire::new(network.clone(), self.underlay)),
             prober: Arc::new(SimProber::new(network, around.kernels.clone(), self.underlay)),
+            ports: Arc::new(self.ports.clone()),
             scout: Arc::new(SimScout(self.surroundings())),
             clock: around.clock.clone(),
             entropy: Arc::new(Entropy::from_seed(seed)),

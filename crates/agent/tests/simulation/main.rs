@@ -4,7 +4,7 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `chaos`, `refusals`, `removal`, `attachments`, `limits`: the tests.
+//! - `clusters`, `chaos`, `refusals`, `removal`, `attachments`, `ports`, `limits`: the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +18,7 @@ mod kernel;
 mod limits;
 mod machine;
 mod network;
+mod ports;
 mod prober;
 mod refusals;
 mod removal;

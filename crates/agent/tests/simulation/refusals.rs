@@ -428,6 +428,7 @@ fn namespaces_and_networks_that_are_not_there_cannot_be_attached() {
             addresses: Vec::new(),
             name: "c1".to_owned(),
             labels: BTreeMap::new(),
+            ports: Vec::new(),
         };
         let missing = ErrorCode::NotFound;
         let text = "there is no network namespace at /run/netns/hopsack-no-such: make one with `ip netns add`, or \

@@ -9,6 +9,7 @@ use hopsack_types::resource::DockerOrigin;
 use hopsack_types::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -302,6 +303,7 @@ impl Api for FakeApi {
             name: request.name,
             docker: true,
             container: None,
+            ports: Vec::new(),
         };
         self.wires.make(&endpoint);
         let mut state = self.cluster.0.lock().unwrap();
@@ -333,6 +335,35 @@ impl Api for FakeApi {
     async fn endpoints(&self) -> Result<Vec<EndpointStatus>, ApiError> {
         let state = self.cluster.0.lock().unwrap();
         Ok(state.endpoints.get(&self.me).map(|all| all.values().cloned().collect()).unwrap_or_default())
+    }
+
+    async fn publish(&self, request: PublishRequest) -> Result<Vec<PublishedPort>, ApiError> {
+        self.note(format!("publish {} {:?}", request.endpoint, request.ports));
+        let mut state = self.cluster.0.lock().unwrap();
+        let own = state.endpoints.entry(self.me).or_default();
+        let Some(endpoint) = own.get_mut(&request.endpoint) else {
+            return refused(ErrorCode::NotFound, "there is no such endpoint");
+        };
+        let any = |address: Option<IpAddr>| address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let one = |port: &PortRequest| PublishedPort {
+            host: HostPort {
+                protocol: port.protocol,
+                address: any(port.host_address),
+                port: port.host_ports.map_or(NonZeroU16::MAX, |(first, _)| first),
+            },
+            container_port: port.container_port,
+        };
+        endpoint.ports = request.ports.iter().map(one).collect();
+        Ok(endpoint.ports.clone())
+    }
+
+    async fn unpublish(&self, endpoint: EndpointId) -> Result<(), ApiError> {
+        self.note(format!("unpublish {endpoint}"));
+        let mut state = self.cluster.0.lock().unwrap();
+        if let Some(endpoint) = state.endpoints.entry(self.me).or_default().get_mut(&endpoint) {
+            endpoint.ports.clear();
+        }
+        Ok(())
     }
 
     async fn attach(&self, _: AttachRequest) -> Result<EndpointStatus, ApiError> {
