@@ -5,6 +5,7 @@ mod containers;
 mod neighbours;
 mod networks;
 mod options;
+mod orders;
 mod reach;
 mod restarts;
 mod soak;

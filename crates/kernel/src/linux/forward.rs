@@ -12,8 +12,9 @@ use firewalld::Firewalld;
 use hopsack_types::Family;
 use iptables::IpTables;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Labels our rules.
 const LABEL: &str = "hopsack";
@@ -76,12 +77,25 @@ fn search(name: &str) -> Option<PathBuf> {
 
 /// Runs a program that must succeed, and gives what it wrote.
 fn run(program: &Path, arguments: &[&str]) -> Result<String, KernelError> {
-    let output = Command::new(program)
+    feed(program, arguments, "")
+}
+
+/// The same with a text, of less than a pipe holds (64 KiB), on its standard input.
+fn feed(program: &Path, arguments: &[&str], text: &str) -> Result<String, KernelError> {
+    let started = Command::new(program)
         .args(arguments)
         // What it says is compared.
         .env("LC_ALL", "C")
-        .output()
-        .map_err(|source| KernelError::Run { program: program.to_owned(), source })?;
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let output = started.and_then(|mut child| {
+        // One that has not read it tells why.
+        let _ = child.stdin.take().map(|mut input| input.write_all(text.as_bytes()));
+        child.wait_with_output()
+    });
+    let output = output.map_err(|source| KernelError::Run { program: program.to_owned(), source })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

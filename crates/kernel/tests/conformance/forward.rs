@@ -64,7 +64,7 @@ fn a_drop_policy_of_either_flavour_and_family_gets_our_rule_until_we_go() {
 }
 
 #[test]
-fn when_docker_comes_later_the_rule_moves_to_the_chain_for_its_users() {
+fn when_docker_comes_later_the_rule_is_in_the_chain_for_its_users_as_well() {
     on_linux(|kernel, _| {
         run("iptables-nft -A FORWARD -j DROP");
         reconcile(kernel, &wanted());
@@ -76,12 +76,17 @@ fn when_docker_comes_later_the_rule_moves_to_the_chain_for_its_users() {
         reconcile(kernel, &wanted());
         let users = run("iptables-nft -S DOCKER-USER");
         assert_eq!(users, format!("-N DOCKER-USER\n-A DOCKER-USER {RULE}\n-A DOCKER-USER -j RETURN\n"));
-        assert!(!run("iptables-nft -S FORWARD").contains("hopsack"));
+        // Docker takes its jump away and makes it anew: meanwhile the one in its place lets ours pass.
+        assert_eq!(run("iptables-nft -S FORWARD").matches("hopsack").count(), 1);
+        run("iptables-nft -D FORWARD -j DOCKER-USER");
+        run("iptables-nft -I FORWARD -j DOCKER-USER");
+        assert_eq!(kernel.observe(&wanted()).unwrap().forward_accept, wanted().forward_accept);
         // Somebody flushes it.
         run("iptables-nft -F DOCKER-USER");
         reconcile(kernel, &wanted());
         reconcile(kernel, &HostState::default());
         assert_eq!(run("iptables-nft -S DOCKER-USER"), "-N DOCKER-USER\n");
+        assert!(!run("iptables-nft -S FORWARD").contains("hopsack"));
     });
 }
 

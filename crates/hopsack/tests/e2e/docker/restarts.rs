@@ -2,6 +2,7 @@
 
 use super::*;
 use hopsack_lab::{AGENT, Afterwards, Signal, UdpFlow, require};
+use std::time::Instant;
 
 /// Datagrams per second.
 const RATE: u32 = 1000;
@@ -82,6 +83,8 @@ fn while_the_voters_agent_is_dead_containers_start_and_networks_stay_as_they_are
         let address = engines.address(host, "c1", "web");
         engines.await_ping("h1", "c1", address);
     }
+    engines.network("h1", "--subnet 10.51.0.0/28 small");
+    engines.run("h2", "small", "--net small");
     engines.host("h1").kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
     // Out of what h2 was granted before.
     engines.run("h2", "c2", "--net web");
@@ -91,6 +94,16 @@ fn while_the_voters_agent_is_dead_containers_start_and_networks_stay_as_they_are
     }
     let refused = engines.refused("h2", &format!("{CREATE} other"));
     assert!(refused.contains("no host that can change the cluster's state is reachable"), "{refused}");
+    // Until that is used up.
+    let refusal = (0..16).find_map(|number| {
+        let line =
+            format!("docker run -d --name small{number} --stop-signal KILL --net small {IMAGE} sleep 100000");
+        engines.ask("h2", &line.split(' ').collect::<Vec<_>>()).err()
+    });
+    assert!(
+        refusal.as_ref().is_some_and(|text| text.contains("this host's reserve is used up")),
+        "{refusal:?}"
+    );
     engines.docker("h3", "rm -f c1");
     engines.docker("h3", "network rm web");
     engines.await_network("web", SETTLED);
@@ -133,7 +146,7 @@ fn dockers_drop_of_what_is_forwarded_lets_containers_pass() {
     // It is this rule that lets them pass: without it, and without the agent, nothing does.
     let h2 = engines.host("h2");
     h2.kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
-    h2.run(&["iptables", "-F", "DOCKER-USER"]).unwrap();
+    h2.run(&["iptables", "-F"]).unwrap();
     assert!(!engines.pings("h1", "c1", addresses[1]));
     h2.start(AGENT).unwrap();
     engines.await_ping("h1", "c1", addresses[1]);
@@ -200,5 +213,85 @@ fn an_engine_or_a_host_that_is_killed_comes_back_with_its_containers_and_network
     reach("once");
     wait::until("two endpoints on h2", SETTLED, || engines.endpoints("h2") == 2).unwrap();
     assert_eq!(engines.networks("h2"), ["web"]);
+    engines.end();
+}
+
+#[test]
+fn with_live_restore_no_packet_is_lost_while_engine_and_agent_are_dead_and_what_ended_meanwhile_is_cleared_away()
+ {
+    require!(Root, Docker, Busybox, Vxlan, Nft);
+    let engines = Engines::cluster();
+    let h3 = engines.host("h3");
+    h3.set_live_restore(true).unwrap();
+    h3.restart(ENGINE).unwrap();
+    engines.await_engine("h3");
+    engines.network("h1", "--subnet 10.50.0.0/24 web");
+    engines.run("h1", "c1", "--net web");
+    for container in ["c1", "ends"] {
+        engines.run("h3", container, "--net web");
+    }
+    let peer = engines.address("h3", "c1", "web");
+    engines.await_ping("h1", "c1", peer);
+    let (from, to) = (engines.place("h1", "c1"), engines.place("h3", "c1"));
+    let process = engines.docker("h3", "inspect -f {{.State.Pid}} ends");
+    let before = engines.scene.hopsack("h3", &["endpoint", "ls"]);
+    let flow = UdpFlow::start(&from, &to, SocketAddr::new(peer, PORT), RATE, 20 * u64::from(RATE)).unwrap();
+
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        for service in [ENGINE, AGENT] {
+            h3.kill(service, signal, Afterwards::StayDead).unwrap();
+            wait::until("it to end", SETTLED, || h3.service(service).unwrap().pid.is_none()).unwrap();
+        }
+        move_data(&from, &to, peer);
+        if signal == Signal::SIGKILL {
+            // Its address was never given back by Docker.
+            h3.run(&["kill", "-9", &process]).unwrap();
+        }
+        for service in [ENGINE, AGENT] {
+            h3.start(service).unwrap();
+        }
+        engines.await_engine("h3");
+        engines.await_agent("h3");
+        if signal == Signal::SIGTERM {
+            assert_eq!(engines.scene.hopsack("h3", &["endpoint", "ls"]), before);
+        }
+    }
+    engines.await_agreement();
+    assert_eq!(engines.endpoints("h3"), 1);
+    let report = flow.finish(2 * SETTLED).unwrap();
+    assert_eq!(report.lost, 0, "{report:?}");
+    engines.end();
+}
+
+#[test]
+fn an_agent_that_stops_takes_its_socket_along_and_one_that_is_killed_is_back_within_two_seconds() {
+    require!(Root, Docker, Busybox, Vxlan, Nft);
+    let engines = Engines::cluster();
+    engines.network("h1", "--subnet 10.50.0.0/24 web");
+    let h2 = engines.host("h2");
+    let is_open = || h2.exec(&["test", "-e", hopsack_docker::PLUGIN_SOCKET]).unwrap().success();
+    assert!(is_open());
+    h2.stop(AGENT).unwrap();
+    assert!(!is_open());
+    h2.start(AGENT).unwrap();
+    engines.await_agent("h2");
+
+    // The machine has other things to do as well, so the quickest of three.
+    let back = (0..3).map(|number| {
+        let starts = h2.service(AGENT).unwrap().starts;
+        h2.kill(AGENT, Signal::SIGKILL, Afterwards::Respawn).unwrap();
+        let begin = Instant::now();
+        h2.await_respawn(AGENT, starts).unwrap();
+        wait::until("the agent to answer", SETTLED, || {
+            h2.exec(&["hopsack", "status"]).unwrap().success() && is_open()
+        })
+        .unwrap();
+        let took = begin.elapsed();
+        engines.run("h2", &format!("c{number}"), "--net web");
+        took
+    });
+    let back = back.min().unwrap();
+    assert!(back < Duration::from_secs(2), "{back:?}");
+    engines.await_agreement();
     engines.end();
 }

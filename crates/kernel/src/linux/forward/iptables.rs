@@ -1,15 +1,16 @@
 //! Forward chains that `iptables` writes: Docker's, ufw's, the host's own. Our rule is first in `DOCKER-USER`, where
-//! Docker leaves its users' rules alone, else in `FORWARD`.
+//! Docker leaves its users' rules alone, else in `FORWARD`. Docker takes its jump to `DOCKER-USER` away for some ten
+//! milliseconds whenever it makes a network or starts, so the rule is in `FORWARD` as well, where it is left alone too.
 //!
 //! There are two flavours of `iptables`, each with rules of its own, and packets pass both: each whose rules are in
 //! use is looked at.
 
-use super::{LABEL, run, search};
+use super::{LABEL, feed, run, search};
 use crate::KernelError;
 use hopsack_types::Family;
 use hopsack_types::numbers::ACCEPT_MARK;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The chain that Docker makes for its users, jumps to first, and never flushes.
@@ -97,19 +98,8 @@ impl IpTables {
                 continue;
             }
             let chains = program.read()?;
-            for rule in &chains.ours {
-                let arguments: Vec<&str> =
-                    ["-w", LOCK_SECONDS, "-D", &rule.chain].into_iter().chain(rule.body.split(' ')).collect();
-                program.run(&arguments)?;
-            }
-            if accept && chains.stand_in_the_way() {
-                let body = body();
-                let arguments: Vec<&str> = ["-w", LOCK_SECONDS, "-I", chains.entry(), "1"]
-                    .into_iter()
-                    .chain(body.split(' '))
-                    .collect();
-                program.run(&arguments)?;
-            }
+            let places = if accept && chains.stand_in_the_way() { chains.places() } else { &[] };
+            program.change(&chains.changes(places))?;
         }
         Ok(())
     }
@@ -140,6 +130,17 @@ impl Program {
         self.run(&["-w", LOCK_SECONDS, "-S"]).map(|listing| Chains::parse(&listing))
     }
 
+    /// Makes changes of the filter table at once, so that no packet comes in between.
+    fn change(&self, changes: &[String]) -> Result<(), KernelError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut restore = self.path.clone().into_os_string();
+        restore.push("-restore");
+        let text = format!("*filter\n{}\nCOMMIT\n", changes.join("\n"));
+        feed(Path::new(&restore), &["-w", LOCK_SECONDS, "--noflush"], &text).map(drop)
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<String, KernelError> {
         run(&self.path, arguments)
     }
@@ -154,6 +155,14 @@ fn flavour_of(path: &PathBuf) -> Flavour {
 /// Our rule as `iptables -S` writes it, without chain.
 fn body() -> String {
     format!("-m mark --mark {ACCEPT_MARK:#x}/{ACCEPT_MARK:#x} -m comment --comment {LABEL} -j ACCEPT")
+}
+
+/// Where our rule has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    chain: &'static str,
+    /// Before all others in there.
+    first: bool,
 }
 
 /// A rule that carries our label.
@@ -203,9 +212,36 @@ impl Chains {
         chains
     }
 
-    /// Where our rule belongs.
-    const fn entry(&self) -> &'static str {
-        if self.users_first { USERS_CHAIN } else { FORWARD_CHAIN }
+    /// Where our rule belongs. Behind Docker's jump it may stand anywhere in `FORWARD`: Docker's own rules drop nothing
+    /// of ours, its policy does.
+    const fn places(&self) -> &'static [Place] {
+        const USERS: Place = Place { chain: USERS_CHAIN, first: true };
+        match self.users_first {
+            true => &[USERS, Place { chain: FORWARD_CHAIN, first: false }],
+            false => &[Place { chain: FORWARD_CHAIN, first: true }],
+        }
+    }
+
+    fn ours_in<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a OurRule> {
+        self.ours.iter().filter(move |rule| rule.chain == chain)
+    }
+
+    /// The lines that put our rule at some places, first there, and take it away from all others. Rules are removed by
+    /// what they say: by their numbers it might be those of others, who write meanwhile.
+    fn changes(&self, places: &[Place]) -> Vec<String> {
+        let wrong: Vec<&Place> = places.iter().filter(|place| !self.have(place)).collect();
+        let is_right =
+            |rule: &&OurRule| places.iter().any(|place| place.chain == rule.chain && self.have(place));
+        let removed = self.ours.iter().filter(|rule| !is_right(rule));
+        let removed = removed.map(|rule| format!("-D {} {}", rule.chain, rule.body));
+        removed.chain(wrong.iter().map(|place| format!("-I {} 1 {}", place.chain, body()))).collect()
+    }
+
+    /// Whether our rule is at a place, once, and as it should be.
+    fn have(&self, place: &Place) -> bool {
+        let mut there = self.ours_in(place.chain);
+        let right = |rule: &OurRule| (rule.first || !place.first) && rule.body == body();
+        there.next().is_some_and(right) && there.next().is_none()
     }
 
     const fn stand_in_the_way(&self) -> bool {
@@ -219,8 +255,9 @@ impl Chains {
 
     /// Whether our mark passes.
     pub fn let_pass(&self) -> bool {
-        let rule = OurRule { chain: self.entry().to_owned(), first: true, body: body() };
-        !self.stand_in_the_way() || self.ours == [rule]
+        let places = self.places();
+        !self.stand_in_the_way()
+            || (self.ours.len() == places.len() && places.iter().all(|place| self.have(place)))
     }
 }
 
@@ -243,17 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn dockers_chains_need_our_rule_first_in_the_users_chain() {
+    fn dockers_chains_need_our_rule_first_in_the_users_chain_and_somewhere_in_forward() {
         let chains = Chains::parse(DOCKER);
-        assert_eq!((chains.let_pass(), chains.entry()), (false, "DOCKER-USER"));
-        let first = format!("{DOCKER}-A DOCKER-USER {}\n-A DOCKER-USER -j RETURN\n", body());
+        assert!(!chains.let_pass());
+        let forward = format!("{DOCKER}-A FORWARD {}\n", body());
+        let first = format!("{forward}-A DOCKER-USER {}\n-A DOCKER-USER -j RETURN\n", body());
         assert!(Chains::parse(&first).let_pass());
-        let second = format!("{DOCKER}-A DOCKER-USER -j RETURN\n-A DOCKER-USER {}\n", body());
-        assert!(!Chains::parse(&second).let_pass());
-        let elsewhere = format!("{DOCKER}-A FORWARD {}\n", body());
-        assert!(!Chains::parse(&elsewhere).let_pass());
+        let second = format!("{forward}-A DOCKER-USER -j RETURN\n-A DOCKER-USER {}\n", body());
+        let alone = format!("{DOCKER}-A DOCKER-USER {}\n", body());
         let twice = format!("{first}-A DOCKER-USER {}\n", body());
-        assert!(!Chains::parse(&twice).let_pass());
+        for wrong in [forward, second, alone, twice] {
+            assert!(!Chains::parse(&wrong).let_pass(), "{wrong}");
+        }
     }
 
     #[test]
@@ -263,7 +301,8 @@ mod tests {
         let overtaken = DOCKER.replacen("-A", "-A FORWARD -j DROP\n-A", 1) + &ours;
         for listing in [flushed, overtaken] {
             let chains = Chains::parse(&listing);
-            assert_eq!((chains.let_pass(), chains.entry()), (false, "FORWARD"), "{listing}");
+            assert_eq!(chains.places(), [Place { chain: "FORWARD", first: true }], "{listing}");
+            assert!(!chains.let_pass());
         }
     }
 
