@@ -23,6 +23,9 @@ pub struct InitRequest {
     /// Pools, at most one per family; default: a v4 pool that meets no route of this host, and a random v6 one.
     #[serde(default)]
     pub pools: Vec<Cidr>,
+    /// Whether containers keep their own source towards the outside, which has to know the way back then.
+    #[serde(default)]
+    pub no_nat: bool,
     /// Whether to go on where this kernel has no VXLAN.
     #[serde(default)]
     pub without_vxlan: bool,

@@ -279,7 +279,7 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     let name = Some(HostName::new("h1").unwrap());
     let advertise = Some(address());
     let pools = vec!["10.32.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()];
-    passes!(init(InitRequest { name: name.clone(), advertise, pools, without_vxlan: true }) => init_answer());
+    passes!(init(InitRequest { name: name.clone(), advertise, pools, no_nat: true, without_vxlan: true }) => init_answer());
     let (target, token) = ("[fd00::1]:4677".parse().unwrap(), "t".to_owned());
     passes!(join(JoinRequest { address: target, token, name, advertise, without_vxlan: true }) => join_answer());
     passes!(create_token(TokenRequest { valid_for: 60, uses: Some(1) }) => token_answer());

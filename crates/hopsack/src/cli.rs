@@ -149,6 +149,9 @@ pub struct Init {
     /// Where subnets and host addresses come from, one per family [default: a free v4 one, a random v6 one]
     #[arg(long = "pool", value_name = "CIDR")]
     pub pools: Vec<Cidr>,
+    /// Let what leaves the cluster keep its own source [default: it takes its host's address]
+    #[arg(long)]
+    pub no_nat: bool,
     #[command(flatten)]
     pub listing: Listing,
 }

@@ -15,9 +15,9 @@ use std::path::Path;
 
 /// `hopsack init`
 pub fn init(client: &Client, arguments: Init, out: &mut Output<'_>) -> Result<(), CommandError> {
-    let Init { identity, pools, listing } = arguments;
+    let Init { identity, pools, no_nat, listing } = arguments;
     let Identity { name, advertise, without_vxlan } = identity;
-    let answer = client.init(&InitRequest { name, advertise, pools, without_vxlan })?;
+    let answer = client.init(&InitRequest { name, advertise, pools, no_nat, without_vxlan })?;
     match listing.output {
         Format::Json => out.json(&answer),
         Format::Text => show_init(&answer, out),

@@ -74,7 +74,7 @@ pub async fn init(parts: &Parts, request: InitRequest) -> Result<Made, AgentErro
         .filter_map(|route| Obstacle::of_route(&name, *route))
         .chain([Obstacle::of_underlay(&name, underlay.address)])
         .collect();
-    let pools = pools(parts, request.pools, &obstacles)?;
+    let pools = pools(parts, request.pools, !request.no_nat, &obstacles)?;
 
     let cluster = ClusterId::from_bytes(parts.entropy.bytes());
     let host = HostId::from_bytes(parts.entropy.bytes());
@@ -128,7 +128,12 @@ pub async fn init(parts: &Parts, request: InitRequest) -> Result<Made, AgentErro
     Ok(Made { identity, store, underlay: underlay.address, pools, token })
 }
 
-fn pools(parts: &Parts, given: Vec<Cidr>, obstacles: &[Obstacle]) -> Result<Vec<Pool>, AgentError> {
+fn pools(
+    parts: &Parts,
+    given: Vec<Cidr>,
+    nat_outgoing: bool,
+    obstacles: &[Obstacle],
+) -> Result<Vec<Pool>, AgentError> {
     let mut cidrs = given;
     for cidr in &cidrs {
         check_pool(*cidr, obstacles).map_err(|error| refused(&error))?;
@@ -153,7 +158,7 @@ fn pools(parts: &Parts, given: Vec<Cidr>, obstacles: &[Obstacle]) -> Result<Vec<
             };
             let name = PoolName::new(name)
                 .map_err(|error| AgentError::from(ApiError::new(ErrorCode::Invalid, error.to_string())))?;
-            Ok(Pool { name, cidr, nat_outgoing: true, disabled: false })
+            Ok(Pool { name, cidr, nat_outgoing, disabled: false })
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Whoever changes what is ours sees it come back within a second, and be counted; what is not ours is left alone.
 
-use crate::scene::{Attached, BOTH_FAMILIES, Machine, SETTLED, Scene};
+use crate::scene::{Attached, Machine, SETTLED, Scene};
 use hopsack_lab::{AGENT, Host, HostKind, Inside, Topology, require, wait};
 use std::time::{Duration, Instant};
 
@@ -72,9 +72,7 @@ fn heals_at_once(scene: &Scene, host: &Host, harm: &Harm) {
 /// Two hosts on one segment and one behind a router, with a container on h1 and h3.
 pub fn pair(machine: Machine) -> (Scene, [Attached; 2]) {
     let scene = Scene::cluster_on(machine, Topology::demo(HostKind::Plain).unwrap());
-    scene.network("web", &BOTH_FAMILIES);
-    let pair = ["h1", "h3"].map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
-    pair[1].addresses.iter().for_each(|address| pair[0].await_reach(*address));
+    let pair = scene.containers(["h1", "h3"]);
     (scene, pair)
 }
 

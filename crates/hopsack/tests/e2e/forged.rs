@@ -2,9 +2,9 @@
 //! addresses of the cluster that come from outside. The last packet of each test is an honest one that gets through,
 //! by the same way and to the same receiver.
 
-use crate::scene::{Attached, BOTH_FAMILIES, Scene};
+use crate::scene::{Attached, Scene, with_an_outsider};
 use hopsack_lab::traffic::raw::RawReport;
-use hopsack_lab::{Host, HostSpec, Inside, Running, SegmentSpec, Topology, require, wait};
+use hopsack_lab::{Host, Inside, Running, require, wait};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,27 +12,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// For experiments (RFC 3692).
 const PROTOCOL: &str = "253";
 
-/// Three members and a stranger on lan1, so that nothing but the hosts themselves could stop a packet, and h3's
-/// containers' addresses are none that lan1 should see.
+/// Three members and a stranger next to h1, so that nothing but the hosts themselves could stop a packet, and h3's
+/// containers' addresses are none that the stranger's segment should see.
 fn scene() -> (Scene, [Attached; 3]) {
-    let topology = Topology::builder()
-        .segment(SegmentSpec::new("lan1", &["10.77.1.0/24"]))
-        .segment(SegmentSpec::new("lan2", &["10.77.2.0/24"]))
-        .router("r1", &["lan1", "lan2"])
-        .host(HostSpec::plain("h1", &["lan1"]))
-        .host(HostSpec::plain("h2", &["lan1"]))
-        .host(HostSpec::plain("h3", &["lan2"]))
-        .host(HostSpec::plain("out1", &["lan1"]))
-        .build()
-        .unwrap();
-    let scene = Scene::cluster(topology);
-    scene.network("web", &BOTH_FAMILIES);
-    let all = ["h1", "h2", "h3"].map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
-    for other in &all[1..] {
-        for address in &all[0].addresses {
-            other.await_reach(*address);
-        }
-    }
+    let scene = Scene::cluster(with_an_outsider());
+    let all = scene.containers(["h1", "h2", "h3"]);
     (scene, all)
 }
 

@@ -1,6 +1,6 @@
 //! Which path is used between two hosts, and that it changes by itself, under traffic, when another is better.
 
-use crate::scene::{Attached, BOTH_FAMILIES, SETTLED, Scene};
+use crate::scene::{Attached, SETTLED, Scene};
 use hopsack_lab::{HostKind, HostSpec, Inside, SegmentSpec, Topology, UdpFlow, require, wait};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,13 +23,6 @@ fn await_line(scene: &Scene, host: &str, line: [&str; 3]) {
         if shown == line { Ok(()) } else { Err(format!("{shown:?}")) }
     })
     .unwrap();
-}
-
-fn two_containers(scene: &Scene, hosts: [&str; 2]) -> [Attached; 2] {
-    scene.network("web", &BOTH_FAMILIES);
-    let pair = hosts.map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
-    pair[1].addresses.iter().for_each(|address| pair[0].await_reach(*address));
-    pair
 }
 
 /// Numbered datagrams, 1,000 a second, from one to the other.
@@ -60,7 +53,7 @@ fn a_segment_that_drops_foreign_sources_makes_vxlan_be_chosen() {
         .build()
         .unwrap();
     let scene = Scene::cluster(topology);
-    let pair = two_containers(&scene, ["h1", "h2"]);
+    let pair = scene.containers(["h1", "h2"]);
     for (host, peer) in [("h1", "h2"), ("h2", "h1")] {
         await_line(&scene, host, [peer, "vxlan", "1450"]);
     }
@@ -78,7 +71,7 @@ fn a_segment_that_drops_foreign_sources_makes_vxlan_be_chosen() {
 fn a_broken_direct_path_is_left_within_seconds_and_taken_again_when_it_is_whole() {
     require!(Root, Nft, Vxlan, Ping);
     let scene = Scene::cluster(Topology::numbered(2, &[], HostKind::Plain).unwrap());
-    let pair = two_containers(&scene, ["h1", "h2"]);
+    let pair = scene.containers(["h1", "h2"]);
     scene.await_path("h1", "h2", "direct");
     scene.await_path("h2", "h1", "direct");
     let traffic = flow(&pair, 20);
@@ -103,7 +96,7 @@ fn a_broken_direct_path_is_left_within_seconds_and_taken_again_when_it_is_whole(
 fn a_blocked_tunnel_does_not_hurt_direct() {
     require!(Root, Nft, Vxlan, Ping);
     let scene = Scene::cluster(Topology::demo(HostKind::Plain).unwrap());
-    let pair = two_containers(&scene, ["h1", "h2"]);
+    let pair = scene.containers(["h1", "h2"]);
     scene.await_path("h1", "h2", "direct");
     scene.await_path("h2", "h1", "direct");
     scene.lab.block("lan1", "udp dport 4678").unwrap();
@@ -152,7 +145,7 @@ fn a_paths_mtu_is_the_smallest_on_the_way_and_follows_the_underlay() {
 fn a_partition_changes_no_route_and_leaves_nothing_behind_when_it_ends() {
     require!(Root, Nft, Vxlan, Ping);
     let scene = Scene::cluster(Topology::demo(HostKind::Plain).unwrap());
-    let pair = two_containers(&scene, ["h1", "h2"]);
+    let pair = scene.containers(["h1", "h2"]);
     let far = scene.attach("h3", "c-h3", "web", &[]);
     pair[0].await_reach(far.address());
     scene.await_path("h1", "h2", "direct");

@@ -1,31 +1,17 @@
 //! Routed networks: everybody of a network reaches everybody, whatever the protocol, family and size; what leaves
 //! the cluster looks like its host, and nothing comes in.
 
-use crate::scene::{Attached, BOTH_FAMILIES, PROGRAM, SETTLED, Scene};
+use crate::scene::{Attached, BOTH_FAMILIES, PROGRAM, SETTLED, Scene, with_an_outsider};
 use hopsack_lab::traffic::raw::RawReport;
 use hopsack_lab::traffic::tcp::TcpReport;
 use hopsack_lab::{
-    AGENT, Afterwards, Amount, HostKind, HostSpec, Inside, SegmentSpec, Signal, TcpFlow, Topology, require,
-    wait,
+    AGENT, Afterwards, Amount, Host, HostKind, HostSpec, Inside, SegmentSpec, Signal, TcpFlow, Topology,
+    require, wait,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// h1 and h2 on one segment, h3 behind a router, and `out1` without an agent next to h1.
-fn with_an_outsider() -> Topology {
-    Topology::builder()
-        .segment(SegmentSpec::new("lan1", &["10.77.1.0/24"]))
-        .segment(SegmentSpec::new("lan2", &["10.77.2.0/24"]))
-        .router("r1", &["lan1", "lan2"])
-        .host(HostSpec::plain("h1", &["lan1"]))
-        .host(HostSpec::plain("h2", &["lan1"]))
-        .host(HostSpec::plain("h3", &["lan2"]))
-        .host(HostSpec::plain("out1", &["lan1"]))
-        .build()
-        .unwrap()
-}
 
 /// A network of both families with a container on each host and a second one on h1.
 fn containers(scene: &Scene) -> Vec<Attached> {
@@ -151,24 +137,44 @@ fn hosts_and_containers_of_any_host_reach_each_other_by_host_addresses() {
     scene.end();
 }
 
+/// A container calls somebody outside, who sees the call come from an address.
+fn calls_as(container: &Attached, outside: &Host, source: IpAddr) {
+    let target = format!("{}:5002", outside.address().unwrap());
+    for kind in ["udp", "tcp"] {
+        let echo = outside.start_traffic(&[&format!("{kind}-echo"), "--bind", &target]).unwrap();
+        let ping = [&format!("{kind}-ping"), "--to", &target];
+        container.container.traffic(&ping, PATIENCE).unwrap().checked().unwrap();
+        let caller = format!("\"peer\":\"{source}:");
+        wait::until("the echo to tell who called", PATIENCE, || echo.stdout().contains("peer")).unwrap();
+        assert!(echo.stdout().contains(&caller), "{kind} of {source}: {}", echo.stdout());
+    }
+}
+
 #[test]
 fn what_leaves_the_cluster_looks_like_its_host_and_answers_come_back() {
     require!(Root, Nft, Vxlan, Ping);
     let scene = Scene::cluster(with_an_outsider());
     let all = containers(&scene);
     let outside = scene.host("out1");
-    let target = format!("{}:5002", outside.address().unwrap());
     for container in &all {
-        for kind in ["udp", "tcp"] {
-            let echo = outside.start_traffic(&[&format!("{kind}-echo"), "--bind", &target]).unwrap();
-            let ping = [&format!("{kind}-ping"), "--to", &target];
-            container.container.traffic(&ping, PATIENCE).unwrap().checked().unwrap();
-            let host = container.container.host().address().unwrap();
-            let caller = format!("\"peer\":\"{host}:");
-            wait::until("the echo to tell who called", PATIENCE, || echo.stdout().contains("peer")).unwrap();
-            assert!(echo.stdout().contains(&caller), "{kind} of {host}: {}", echo.stdout());
-        }
+        calls_as(container, &outside, container.container.host().address().unwrap());
     }
+    scene.end();
+}
+
+#[test]
+fn what_leaves_a_cluster_without_nat_keeps_its_own_source() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::agents(with_an_outsider());
+    let (h1, outside) = (scene.host("h1"), scene.host("out1"));
+    scene.hopsack("h1", &["init", "--no-nat"]);
+    scene.hopsack("h1", &["network", "create", "web"]);
+    let container = scene.attach("h1", "c1", "web", &[]);
+    // As routers outside must: the pool is reached by its hosts.
+    let (subnet, gateway) = (format!("{}/32", container.address()), h1.address().unwrap().to_string());
+    outside.run(&["ip", "route", "add", &subnet, "via", &gateway]).unwrap();
+    calls_as(&container, &outside, container.address());
+    assert!(!outside.reaches(container.address()).unwrap(), "nothing gets in all the same");
     scene.end();
 }
 

@@ -1,6 +1,9 @@
 //! The scene of a test: a lab whose hosts form a cluster, and what a user types on them.
 
-use hopsack_lab::{AGENT, AgentOptions, Container, Host, Inside, Lab, Options, Topology, leftovers, wait};
+use hopsack_lab::{
+    AGENT, AgentOptions, Container, Host, HostSpec, Inside, Lab, Options, SegmentSpec, Topology, leftovers,
+    wait,
+};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -37,6 +40,20 @@ impl Machine {
     pub fn alone() -> Self {
         Self::Alone { _until_dropped: MACHINE.write().unwrap_or_else(PoisonError::into_inner) }
     }
+}
+
+/// h1 and h2 on one segment, h3 behind a router, and `out1` outside of the cluster, next to h1.
+pub fn with_an_outsider() -> Topology {
+    Topology::builder()
+        .segment(SegmentSpec::new("lan1", &["10.77.1.0/24"]))
+        .segment(SegmentSpec::new("lan2", &["10.77.2.0/24"]))
+        .router("r1", &["lan1", "lan2"])
+        .host(HostSpec::plain("h1", &["lan1"]))
+        .host(HostSpec::plain("h2", &["lan1"]))
+        .host(HostSpec::plain("h3", &["lan2"]))
+        .host(HostSpec::plain("out1", &["lan1"]))
+        .build()
+        .unwrap()
 }
 
 /// A lab with agents. Gone when it is dropped; after a panic it tells what it saw.
@@ -187,6 +204,14 @@ impl Scene {
             })
             .unwrap();
         }
+    }
+
+    /// Makes a network of both families with a container on each of some hosts; the first one reaches all others.
+    pub fn containers<const N: usize>(&self, hosts: [&str; N]) -> [Attached; N] {
+        self.network("web", &BOTH_FAMILIES);
+        let all = hosts.map(|host| self.attach(host, &format!("c-{host}"), "web", &[]));
+        all[1..].iter().flat_map(|other| &other.addresses).for_each(|address| all[0].await_reach(*address));
+        all
     }
 
     /// Makes a namespace on a host and attaches it to a network.

@@ -1,6 +1,6 @@
 //! An agent may die, stay dead and come back: traffic does not notice, and no kernel changes.
 
-use crate::scene::{Attached, BOTH_FAMILIES, Scene};
+use crate::scene::{Attached, Scene};
 use hopsack_lab::traffic::tcp::TcpReport;
 use hopsack_lab::{
     AGENT, Afterwards, Amount, HostKind, Monitor, Signal, TcpFlow, Topology, UdpFlow, require, wait,
@@ -45,11 +45,7 @@ fn nothing_changed(monitors: &[Monitor]) {
 
 /// A container on each host of one network, with the paths between them proven.
 fn containers(scene: &Scene) -> [Attached; 3] {
-    scene.network("web", &BOTH_FAMILIES);
-    let all = ["h1", "h2", "h3"].map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
-    for far in &all[1..] {
-        far.addresses.iter().for_each(|address| all[0].await_reach(*address));
-    }
+    let all = scene.containers(["h1", "h2", "h3"]);
     scene.await_path("h1", "h2", "direct");
     scene.await_path("h2", "h1", "direct");
     all

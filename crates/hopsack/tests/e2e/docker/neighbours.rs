@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::drift::shell;
-use crate::scene::BOTH_FAMILIES;
 use hopsack_lab::{AGENT, Afterwards, HostSpec, SegmentSpec, ServiceSpec, Signal, require};
 
 /// What a host listens on without anybody having allowed it.
@@ -227,8 +226,6 @@ fn firewalld_with_its_check_of_sources_lets_ipv6_hosts_use_the_direct_path() {
     for (from, to) in [("h1", "h2"), ("h2", "h1")] {
         scene.await_path(from, to, "direct");
     }
-    scene.network("web", &BOTH_FAMILIES);
-    let pair = ["h1", "h2"].map(|host| scene.attach(host, &format!("c-{host}"), "web", &[]));
-    pair[1].addresses.iter().for_each(|address| pair[0].await_reach(*address));
+    scene.containers(["h1", "h2"]);
     scene.end();
 }
