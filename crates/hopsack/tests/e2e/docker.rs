@@ -6,6 +6,7 @@ mod neighbours;
 mod networks;
 mod options;
 mod orders;
+mod ports;
 mod reach;
 mod restarts;
 mod soak;
@@ -39,7 +40,12 @@ impl Engines {
 
     /// Engines and agents, no cluster yet.
     fn hosts() -> Self {
-        let scene = Scene::agents(Topology::demo(HostKind::Docker).unwrap());
+        Self::on(Topology::demo(HostKind::Docker).unwrap())
+    }
+
+    /// The same in another topology with hosts of these names.
+    fn on(topology: Topology) -> Self {
+        let scene = Scene::agents(topology);
         scene.lab.load_image().unwrap();
         Self { scene }
     }
