@@ -187,7 +187,7 @@ impl Engine for DockerEngine {
                     id: network.id?,
                     name: network.name.unwrap_or_default(),
                     driver: network.driver.unwrap_or_default(),
-                    copy_of: options.get(options::NETWORK).and_then(|id| id.parse().ok()),
+                    copy_of: options.get(options::COPY_OF).and_then(|id| id.parse().ok()),
                     labels: network.labels.unwrap_or_default().into_iter().collect(),
                 })
             })
@@ -202,7 +202,7 @@ impl Engine for DockerEngine {
     }
 
     async fn create(&self, copy: &NetworkCopy) -> Result<(), DockerError> {
-        let mark = (options::NETWORK.to_owned(), copy.network.to_string());
+        let mark = (options::COPY_OF.to_owned(), copy.network.to_string());
         let config = copy.subnets.iter().map(|subnet| IpamConfig {
             subnet: Some(subnet.prefix.to_string()),
             ip_range: subnet.range.map(|range| range.to_string()),
@@ -218,7 +218,7 @@ impl Engine for DockerEngine {
             ipam: Some(Ipam {
                 driver: Some(DRIVER.to_owned()),
                 config: Some(config.collect()),
-                options: Some(HashMap::from([mark.clone()])),
+                options: None,
             }),
             internal: Some(copy.internal),
             // Older engines do not know it, and have IPv4 always.

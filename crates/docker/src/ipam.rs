@@ -10,7 +10,7 @@ use crate::options;
 use crate::pools::PromisedPools;
 use crate::wire;
 use hopsack_api::{AllocateRequest, Api, ReleaseRequest, SubnetRequest};
-use hopsack_types::{Cidr, Family, Network, NetworkId};
+use hopsack_types::{Cidr, Family, Network};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,33 +34,14 @@ impl IpamDriver {
         let family = if request.v6 { Family::V6 } else { Family::V4 };
         let wanted = if request.pool.is_empty() { None } else { Some(request.pool.parse::<Cidr>()?) };
         let range = if request.sub_pool.is_empty() { None } else { Some(request.sub_pool.parse::<Cidr>()?) };
-        let subnet = match options::pool_network(&request.options)? {
-            Some(id) => self.copied(id, family, wanted)?,
-            None => self.promised(family, wanted, range).await?,
-        };
+        options::no_pool_options(&request.options)?;
+        let subnet = self.promised(family, wanted, range).await?;
         let text = subnet.to_string();
         Ok(wire::PoolAnswer { pool_id: text.clone(), pool: text, data: BTreeMap::new() })
     }
 
-    /// The subnet of a network that a copy is made of.
-    fn copied(&self, id: NetworkId, family: Family, wanted: Option<Cidr>) -> Result<Cidr, DockerError> {
-        let networks = self.api.networks();
-        let networks = networks.borrow();
-        let network =
-            networks.networks.get(&id).ok_or_else(|| DockerError::NoNetwork { network: id.to_string() })?;
-        let mut subnets = network.subnets_of(family);
-        match wanted {
-            Some(wanted) if subnets.any(|subnet| subnet == wanted) => Ok(wanted),
-            None if family == Family::V4 => {
-                // Docker before 28 has no network without IPv4.
-                subnets.next().ok_or_else(|| DockerError::OnlyV6 { network: network.name.clone() })
-            }
-            _ => Err(DockerError::OtherSubnets { network: network.name.clone() }),
-        }
-    }
-
     /// A subnet for a new network. That of an existing one is granted too: Docker replays its requests when it
-    /// starts, and if it was not a replay, making the network is refused.
+    /// starts, and makes copies; if it was neither, making the network is refused.
     async fn promised(
         &self,
         family: Family,

@@ -81,7 +81,12 @@ impl NetworkDriver {
         let network =
             networks.networks.get(&id).ok_or_else(|| DockerError::NoNetwork { network: id.to_string() })?;
         if subnets.len() != network.subnets.len() || !subnets.iter().all(|s| network.subnets.contains(s)) {
-            return Err(DockerError::OtherSubnets { network: network.name.clone() });
+            let name = network.name.clone();
+            // Docker before 28 has no network without IPv4, and asked for a subnet of it by itself.
+            return Err(match network.subnets_of(Family::V4).next() {
+                Some(_) => DockerError::OtherSubnets { network: name },
+                None => DockerError::OnlyV6 { network: name },
+            });
         }
         self.links.extend([(docker.to_owned(), id)]);
         Ok(())

@@ -7,9 +7,10 @@ use hopsack_types::{NetworkId, NetworkOptions};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Marks Docker's copy of a network that exists in intent; its value is the network's id. As an option of the
-/// network and of its IPAM alike, since each kind of call carries only its own.
-pub(crate) const NETWORK: &str = "hopsack.network";
+/// Marks Docker's copy of a network that exists in intent; its value is the network's id. Compose takes a network that has
+/// another option than its file for another network, except for a few that engines add by themselves. This is one of
+/// those, the network's id in another system, and engines on Linux leave it alone.
+pub(crate) const COPY_OF: &str = "com.docker.network.windowsshim.hnsid";
 
 /// What a `CreateNetwork` call asks for, beside addresses.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Asked {
         for (key, value) in given {
             let value = value.as_str().unwrap_or_default();
             match key.as_str() {
-                NETWORK => read.network = Some(value.parse()?),
+                COPY_OF => read.network = Some(value.parse()?),
                 key => read.options.set(key, value)?,
             }
         }
@@ -39,16 +40,12 @@ impl Asked {
     }
 }
 
-/// Reads a `RequestPool` call's options: the network that a mirrored copy's pool belongs to.
-pub(crate) fn pool_network(options: &wire::Options) -> Result<Option<NetworkId>, DockerError> {
-    let mut network = None;
-    for (key, value) in options.iter().flatten() {
-        if key != NETWORK {
-            return Err(DockerError::UnknownIpamOption { option: key.clone() });
-        }
-        network = Some(value.parse()?);
+/// Refuses what a `RequestPool` call has for options.
+pub(crate) fn no_pool_options(options: &wire::Options) -> Result<(), DockerError> {
+    match options.iter().flatten().next() {
+        Some((option, _)) => Err(DockerError::UnknownIpamOption { option: option.clone() }),
+        None => Ok(()),
     }
-    Ok(network)
 }
 
 #[cfg(test)]
@@ -66,7 +63,7 @@ mod tests {
     fn an_unknown_option_is_refused_with_what_was_meant_or_can_be_said() {
         let error = read(json!({ wire::GENERIC: { "hopsack.isolate": "none" } })).unwrap_err();
         assert_eq!(error, "-o: unknown option hopsack.isolate; did you mean hopsack.isolation?");
-        let error = pool_network(&Some(BTreeMap::from([("k".to_owned(), "v".to_owned())]))).unwrap_err();
+        let error = no_pool_options(&Some(BTreeMap::from([("k".to_owned(), "v".to_owned())]))).unwrap_err();
         assert!(error.to_string().contains("--ipam-opt k"));
     }
 

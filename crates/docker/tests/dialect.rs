@@ -455,10 +455,10 @@ fn a_copy_of_a_network_is_only_linked_to_it() {
     let docker = Docker::start();
     let network = declare(&docker);
     docker.api.calls();
-    let mark = json!({"hopsack.network": network.id});
-    let pool = json!({"Pool": "10.70.0.0/24", "Options": mark.clone()});
-    assert_eq!(docker.call("IpamDriver.RequestPool", pool)["PoolID"], "10.70.0.0/24");
+    let mark = json!({"com.docker.network.windowsshim.hnsid": network.id});
     let create = |pool: &str| {
+        let request = json!({"Pool": pool, "Options": null});
+        assert_eq!(docker.call("IpamDriver.RequestPool", request)["PoolID"], pool);
         json!({
             "NetworkID": "c0b1",
             "Options": {"com.docker.network.generic": mark.clone()},
@@ -473,8 +473,10 @@ fn a_copy_of_a_network_is_only_linked_to_it() {
     // Docker's removal of its copy does not remove what was declared in Hopsack.
     assert_eq!(docker.call("NetworkDriver.DeleteNetwork", json!({"NetworkID": "c0b1"})), json!({}));
     assert_eq!(docker.cluster.networks().len(), 1);
-    let gone = json!({"Pool": "10.70.0.0/24", "Options": {"hopsack.network": "ff".repeat(16)}});
-    assert!(docker.refused("IpamDriver.RequestPool", gone).contains("it was removed"));
+    let mut gone = create("10.70.0.0/24");
+    gone["Options"]["com.docker.network.generic"] =
+        json!({"com.docker.network.windowsshim.hnsid": "ff".repeat(16)});
+    assert!(docker.refused("NetworkDriver.CreateNetwork", gone).contains("it was removed"));
 }
 
 #[test]

@@ -162,9 +162,9 @@ impl Engine for MemoryEngine {
 
 /// What dockerd asks while it makes a copy.
 async fn call_back(plugin: &PathBuf, id: &str, copy: &NetworkCopy) {
-    let mark = serde_json::json!({ "hopsack.network": copy.network });
+    let mark = serde_json::json!({ "com.docker.network.windowsshim.hnsid": copy.network });
     let subnet = &copy.subnets[0].prefix;
-    let pool = serde_json::json!({ "Pool": subnet, "Options": mark });
+    let pool = serde_json::json!({ "Pool": subnet, "Options": null });
     let create = serde_json::json!({
         "NetworkID": id,
         "Options": { "com.docker.network.generic": mark },

@@ -1,6 +1,7 @@
 //! Docker as its users type it: three real engines with an agent each, h1 and h2 on one segment, h3 behind a router.
 
 mod agreement;
+mod compose;
 mod containers;
 mod neighbours;
 mod networks;
