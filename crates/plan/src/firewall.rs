@@ -8,7 +8,7 @@
 //! - Networks are isolated from each other on both ends, and nothing gets in from outside but replies: `forward4`,
 //!   `forward6`.
 //! - Internal networks have no way out and none in, on both ends; their containers reach of their host the gateway's
-//!   address alone: `forward4`, `isolation4`, `own_input`.
+//!   address alone: `forward4`, `forward6`, `own_input`.
 //! - Host addresses serve the cluster only: `own_input`.
 //! - What leaves the cluster is masqueraded; tunnel packets are neither tracked nor translated.
 //! - No rule gives a verdict on packets that have neither to do with our devices nor with our prefixes. What our
@@ -221,6 +221,15 @@ fn forward(Words { ip, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Ru
             "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
         ),
         Rule::new("known connections", "ct state established,related goto forward_accept"),
+        // Before published ports: they are a way out too.
+        Rule::new(
+            "no way out",
+            format!("{ip} saddr @internal{suffix} {ip} saddr . {ip} daddr != @same{suffix} counter drop"),
+        ),
+        Rule::new(
+            "no way in",
+            format!("{ip} daddr @internal{suffix} {ip} saddr . {ip} daddr != @same{suffix} counter drop"),
+        ),
     ];
     rules.extend(published.map(Ports::forward));
     rules.extend([
@@ -228,7 +237,6 @@ fn forward(Words { ip, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Ru
             "inside the cluster",
             format!("{ip} saddr @cluster{suffix} {ip} daddr @cluster{suffix} goto isolation{suffix}"),
         ),
-        Rule::new("no way out", format!("{ip} saddr @internal{suffix} counter drop")),
         Rule::new(
             "from our containers to outside",
             format!("{ip} saddr @cluster{suffix} iifname \"{ENDPOINT_PREFIX}*\" goto forward_outside"),
@@ -242,8 +250,6 @@ fn isolation(Words { ip, suffix, .. }: Words) -> Vec<Rule> {
     let accept = |comment: &str, body: String| Rule::new(comment, format!("{body} goto forward_accept"));
     vec![
         accept("same network", format!("{ip} saddr . {ip} daddr @same{suffix}")),
-        Rule::new("no way out", format!("{ip} saddr @internal{suffix} counter drop")),
-        Rule::new("no way in", format!("{ip} daddr @internal{suffix} counter drop")),
         accept("open networks", format!("{ip} saddr @open{suffix} {ip} daddr @open{suffix}")),
         accept("from hosts", format!("{ip} saddr @hosts{suffix}")),
         accept("to hosts", format!("{ip} daddr @hosts{suffix}")),

@@ -101,6 +101,9 @@ pub async fn publish(member: &Member, request: &PublishRequest) -> Result<Vec<Pu
             let message = format!("there is no endpoint {id} on this host: start its container again");
             return Err(error(ErrorCode::NotFound, message));
         };
+        if !request.ports.is_empty() {
+            refuse_internal(member, endpoint)?;
+        }
         let others: Vec<&Endpoint> = endpoints.values().filter(|other| other.id != id).collect();
         let mut choice =
             Choice { endpoint, others: &others, holds: &holds, chosen: Vec::new(), fresh: Vec::new() };
@@ -122,6 +125,21 @@ pub async fn publish(member: &Member, request: &PublishRequest) -> Result<Vec<Pu
     let gone: Vec<_> = given_up.iter().filter(|port| !kept.contains(port)).copied().collect();
     member.holds.lock().unwrap_or_else(PoisonError::into_inner).release(&gone);
     set.map(|()| chosen)
+}
+
+/// Nothing gets into an internal network, so a port of it would lead nowhere.
+fn refuse_internal(member: &Member, endpoint: &Endpoint) -> Result<(), AgentError> {
+    let intent = member.intent.borrow().intent.clone();
+    match intent.networks.get(&endpoint.network) {
+        Some(network) if network.internal => {
+            let message = format!(
+                "network {} is internal, and nothing outside reaches its containers: publish no ports",
+                network.name
+            );
+            Err(error(ErrorCode::Invalid, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes all ports of an endpoint back, if it is there.

@@ -239,7 +239,9 @@ fn an_internal_network_has_no_way_out_and_none_in() {
         assert!(engines.shown(host, "inner2").contains("internal=true"), "{host}");
         engines.run(host, "c1", "--net inner");
         engines.run(host, "c2", "--net inner2");
-        engines.run(host, "c3", "--net open");
+        engines.run(host, "c3", "--net open -p 8080:80");
+        let serve = "while true; do echo hello | nc -l -p 80; done";
+        engines.host(host).docker(&["exec", "-d", "c3", "sh", "-c", serve]).unwrap();
         let routes = engines.inside(host, "c1", "ip route; ip -6 route; ls /sys/class/net");
         assert!(!routes.contains("default") && !routes.contains("eth1"), "{routes}");
     }
@@ -265,7 +267,27 @@ fn an_internal_network_has_no_way_out_and_none_in() {
         let own: Vec<IpAddr> = serde_json::from_value(own).unwrap();
         outside.extend(own.into_iter().filter(IpAddr::is_ipv4));
         assert_eq!(engines.answering(host, Some("c1"), &outside), "", "c1 on {host} gets out");
+        // A port that another container publishes is a way out too.
+        for other in HOSTS {
+            let address = engines.host(other).address().unwrap();
+            let get = format!("nc -w 1 {address} 8080; true");
+            assert_eq!(engines.inside(host, "c1", &get), "", "c1 on {host} gets out by the port on {other}");
+        }
     }
+    wait::until("h2 to reach the port on h1", SETTLED, || {
+        let address = engines.host("h1").address().unwrap().to_string();
+        engines
+            .host("h2")
+            .exec(&["busybox", "nc", "-w", "2", &address, "8080"])
+            .unwrap()
+            .stdout
+            .contains("hello")
+    })
+    .unwrap();
+    engines.host("h1").container("bare").unwrap();
+    let publish = ["attach", "bare", "--network", "inner", "--publish", "8081:80"];
+    let refused = engines.scene.refused("h1", 1, &publish);
+    assert!(refused.contains("network inner is internal"), "{refused}");
     // In: not from other networks, nor from other hosts.
     let inner = |host: &str| {
         let of = |(container, network)| engines.address(host, container, network);
