@@ -12,9 +12,9 @@ use crate::trust::identity::Identity;
 use crate::trust::tokens;
 use async_trait::async_trait;
 use hopsack_api::{
-    AllocateRequest, Api, ApiError, AttachRequest, ContainerRequest, DetachRequest, EndpointRequest,
-    EndpointStatus, ErrorCode, EventKind, Events, HostStatus, InitAnswer, InitRequest, JoinAnswer,
-    JoinRequest, NameRequest, NetworkRequest, Networks, PublishRequest, ReleaseRequest, Status,
+    AllocateRequest, Api, ApiError, AttachRequest, ChangeRequest, ContainerRequest, DetachRequest,
+    EndpointRequest, EndpointStatus, ErrorCode, EventKind, Events, HostStatus, InitAnswer, InitRequest,
+    JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks, PublishRequest, ReleaseRequest, Status,
     SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
 };
 use hopsack_store::Store;
@@ -278,6 +278,11 @@ impl Api for Service {
     async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError> {
         let member = self.0.inside()?;
         self.to_the_end(async move { networks::name(&member, request).await }).await
+    }
+
+    async fn change_network(&self, request: ChangeRequest) -> Result<Network, ApiError> {
+        let member = self.0.inside()?;
+        self.to_the_end(async move { networks::set(&member, request).await }).await
     }
 
     async fn remove_network(&self, network: NetworkId) -> Result<(), ApiError> {

@@ -17,6 +17,7 @@ use crate::error::AgentError;
 use crate::facts::Facts;
 use crate::facts::membership::Members;
 use crate::intent::copy::{self, IntentAt, keep};
+use crate::intent::removal::Unfinished;
 use crate::kernel::paths::Paths;
 use crate::kernel::planner::{Inputs, Planner};
 use crate::kernel::reconciler::Reconciler;
@@ -61,6 +62,8 @@ pub struct Member {
     pub planner: Arc<Planner>,
     /// What the reconciler did.
     pub kernel: watch::Receiver<KernelStatus>,
+    /// Removals of networks that were begun, by any host.
+    pub removals: Unfinished,
     /// This host's endpoints.
     pub endpoints: Mutex<Endpoints>,
     /// Ports of this host that lead to them.
@@ -157,6 +160,7 @@ impl Member {
             intent,
             planner,
             kernel,
+            removals: Unfinished::default(),
             endpoints: Mutex::new(endpoints),
             holds: Mutex::new(holds),
             addresses,

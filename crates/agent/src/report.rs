@@ -104,6 +104,13 @@ fn faults(member: &Member, status: &ClusterStatus) -> Vec<String> {
     }
     faults.extend(left_over(member));
     faults.extend(ports::faults(member));
+    let intent = member.intent.borrow().intent.clone();
+    faults.extend(member.removals.look(&intent).into_iter().map(|network| {
+        format!(
+            "the removal of network {network} was interrupted, and it gives no addresses: end the removal with \
+             `hopsack network rm {network}`"
+        )
+    }));
     for host in &status.hosts {
         if !host.alive {
             faults.push(format!(

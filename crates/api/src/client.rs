@@ -170,6 +170,11 @@ impl Client {
         self.post(route::NAME_NETWORK, request)
     }
 
+    /// [`Api::change_network`].
+    pub fn change_network(&self, request: &ChangeRequest) -> Result<Network, ClientError> {
+        self.post(route::CHANGE_NETWORK, request)
+    }
+
     /// [`Api::remove_network`].
     pub fn remove_network(&self, network: NetworkId) -> Result<(), ClientError> {
         self.post(route::REMOVE_NETWORK, &network)

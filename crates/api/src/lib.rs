@@ -54,6 +54,8 @@ pub trait Api: Send + Sync {
     async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError>;
     /// Gives a network that Docker made its name and labels, which Docker's driver calls do not carry.
     async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError>;
+    /// Changes labels and isolation. Containers stay connected; the copies in Docker's lists follow.
+    async fn change_network(&self, request: ChangeRequest) -> Result<Network, ApiError>;
     /// Removes a network. Refused while any host has an endpoint in it.
     async fn remove_network(&self, network: hopsack_types::NetworkId) -> Result<(), ApiError>;
     /// All networks and their changes. The value is replaced whole.

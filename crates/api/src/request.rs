@@ -177,6 +177,20 @@ pub struct NameRequest {
     pub labels: Labels,
 }
 
+/// Changes a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChangeRequest {
+    /// Which.
+    pub network: NetworkId,
+    /// Its isolation; none: as it was.
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
+    /// Labels to set, or to take away where there is no value; the others stay.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
 /// All networks at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -15,6 +15,7 @@ pub(crate) const PROPOSE_SUBNET: &str = "/v1/subnets/propose";
 pub(crate) const NETWORKS: &str = "/v1/networks";
 pub(crate) const CREATE_NETWORK: &str = "/v1/networks/create";
 pub(crate) const NAME_NETWORK: &str = "/v1/networks/name";
+pub(crate) const CHANGE_NETWORK: &str = "/v1/networks/change";
 pub(crate) const REMOVE_NETWORK: &str = "/v1/networks/remove";
 pub(crate) const ALLOCATE: &str = "/v1/addresses/allocate";
 pub(crate) const RELEASE: &str = "/v1/addresses/release";
@@ -67,6 +68,7 @@ mod tests {
             NETWORKS,
             CREATE_NETWORK,
             NAME_NETWORK,
+            CHANGE_NETWORK,
             REMOVE_NETWORK,
             ALLOCATE,
             RELEASE,

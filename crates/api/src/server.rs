@@ -107,6 +107,10 @@ fn router(api: Arc<dyn Api>) -> Router {
             post(async |State(api): Agent, Asked(r)| answer(api.name_network(r).await)),
         )
         .route(
+            route::CHANGE_NETWORK,
+            post(async |State(api): Agent, Asked(r)| answer(api.change_network(r).await)),
+        )
+        .route(
             route::REMOVE_NETWORK,
             post(async |State(api): Agent, Asked(r)| answer(api.remove_network(r).await)),
         )

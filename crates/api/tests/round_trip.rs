@@ -180,6 +180,9 @@ impl Api for Notebook {
     async fn name_network(&self, request: NameRequest) -> Result<Network, ApiError> {
         self.answer(&request, network())
     }
+    async fn change_network(&self, request: ChangeRequest) -> Result<Network, ApiError> {
+        self.answer(&request, network())
+    }
     async fn remove_network(&self, network: NetworkId) -> Result<(), ApiError> {
         self.answer(&network, ())
     }
@@ -319,6 +322,9 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
         docker: Some(DockerNetwork { id: "1d46".to_owned() }),
     }) => network());
     passes!(name_network(NameRequest { network: id, name: name.clone(), labels: labels.clone() }) => network());
+    let changed = BTreeMap::from([("a".to_owned(), Some("b".to_owned())), ("c".to_owned(), None)]);
+    let isolation = Some(Isolation::None);
+    passes!(change_network(ChangeRequest { network: id, isolation, labels: changed }) => network());
     passes!(allocate(AllocateRequest {
         network: id,
         family: Family::V4,

@@ -36,6 +36,9 @@ pub struct EngineNetwork {
     pub driver: String,
     /// For a copy that the mirror made: of which network.
     pub copy_of: Option<NetworkId>,
+    /// Of which network it is the twin: it was made here and refused by the cluster, because the same network was made
+    /// elsewhere at the same moment. The engine does not know it; the mirror does.
+    pub twin_of: Option<NetworkId>,
     /// Its labels.
     pub labels: Labels,
 }
@@ -188,6 +191,7 @@ impl Engine for DockerEngine {
                     name: network.name.unwrap_or_default(),
                     driver: network.driver.unwrap_or_default(),
                     copy_of: options.get(options::COPY_OF).and_then(|id| id.parse().ok()),
+                    twin_of: None,
                     labels: network.labels.unwrap_or_default().into_iter().collect(),
                 })
             })

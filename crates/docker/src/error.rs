@@ -164,6 +164,27 @@ pub enum DockerError {
         /// The network.
         network: String,
     },
+    /// A network that has to give way and cannot.
+    #[error(
+        "Docker's network {name} ({docker}) on this host is not the cluster's network of that name, which was made at \
+         the same time, and has containers: stop or disconnect them (`docker network inspect {docker}` lists them), \
+         then the cluster's takes its place"
+    )]
+    LoserInUse {
+        /// The name of both.
+        name: NetworkName,
+        /// The engine's id of the one that has to go, shortened.
+        docker: String,
+    },
+    /// A copy that is out of date and cannot be made anew.
+    #[error(
+        "Docker's copy of network {name} on this host shows old labels and has containers: it is made anew when they \
+         are stopped or disconnected (`docker network inspect {name}` lists them)"
+    )]
+    OldCopyInUse {
+        /// Its name.
+        name: NetworkName,
+    },
     /// Docker's API does not answer.
     #[error("Docker does not answer at {}: {source}", socket.display())]
     Unreachable {

@@ -2,7 +2,7 @@
 //! a network, Docker has an id of its own for it. The mirror reads them from the engine, the driver learns new ones.
 
 use hopsack_types::NetworkId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -16,6 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     networks: Mutex<BTreeMap<String, NetworkId>>,
+    /// Networks that Docker's user removed and that stay, and why.
+    kept: Mutex<BTreeMap<NetworkId, String>>,
+    /// Ids that the mirror removes to put a copy in their place: the network itself stays.
+    replaced: Mutex<BTreeSet<String>>,
     /// Whether the engine was asked for its list since this process started, with success or without.
     asked: watch::Sender<bool>,
 }
@@ -39,6 +43,31 @@ impl Links {
     /// The network, if known by now.
     pub(crate) fn get(&self, docker: &str) -> Option<NetworkId> {
         self.networks().get(docker).copied()
+    }
+
+    /// Whether some id of Docker's stands for a network.
+    pub(crate) fn holds(&self, network: NetworkId) -> bool {
+        self.networks().values().any(|known| *known == network)
+    }
+
+    /// Notes why a network stays that Docker's user has removed.
+    pub(crate) fn keep(&self, network: NetworkId, reason: String) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(network, reason);
+    }
+
+    /// Why a network stayed, once.
+    pub(crate) fn why_kept(&self, network: NetworkId) -> Option<String> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&network)
+    }
+
+    /// Says that an id goes and its network does not.
+    pub(crate) fn replace(&self, docker: &str) {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).insert(docker.to_owned());
+    }
+
+    /// Ends [`Links::replace`]; whether it was said.
+    pub(crate) fn is_replaced(&self, docker: &str) -> bool {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).remove(docker)
     }
 
     /// Says that the engine was asked.

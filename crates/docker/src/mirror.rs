@@ -2,15 +2,16 @@
 //! intent, by the engine's events and by time. Docker's calls into the plugin never wait for it, so it may itself
 //! wait for Docker, which calls the plugin meanwhile.
 
-use crate::engine::{Engine, EngineNetwork, NetworkCopy, SubnetCopy};
+use crate::engine::{DRIVER, Engine, EngineNetwork, NetworkCopy, SubnetCopy};
 use crate::error::DockerError;
 use crate::links::Links;
-use crate::plan::{Action, mirror_plan};
+use crate::plan::{Action, mirror_plan, network_of};
 use crate::stale::StaleEndpoints;
 use crate::status::{DockerStatus, EngineState};
 use futures::StreamExt;
-use hopsack_api::{Api, Networks};
-use hopsack_types::{ChosenBy, Cidr, Network, NetworkOptions};
+use hopsack_api::{Api, EventKind, Networks};
+use hopsack_types::{ChosenBy, Cidr, Network, NetworkId, NetworkOptions};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +26,32 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) const RESYNC: Duration = Duration::from_secs(10);
 /// Changes come in bursts; the first waits this long for the others.
 const BURST: Duration = Duration::from_millis(20);
+
+/// How long the status tells of a network that was refused.
+const REPORTED: Duration = Duration::from_secs(600);
+/// How much of an id Docker shows.
+const SHORT_ID: usize = 12;
+
+/// What the mirror remembers of one look for the next, since the engine was reached.
+#[derive(Debug, Default)]
+struct Memory {
+    stale: StaleEndpoints,
+    /// Networks that the engine had.
+    listed: BTreeSet<NetworkId>,
+    /// Networks that were refused, when, and how it is told.
+    refusals: Vec<(Instant, String)>,
+}
+
+impl Memory {
+    /// Takes in a list; gives the networks that have gone from it since the last one, though not by the mirror.
+    fn see(&mut self, intent: &Networks, listed: &[EngineNetwork]) -> BTreeSet<NetworkId> {
+        let ours = listed.iter().filter(|network| network.driver == DRIVER);
+        let now: BTreeSet<NetworkId> = ours.filter_map(|network| network_of(intent, network)).collect();
+        let missed = self.listed.difference(&now).copied().collect();
+        self.listed = now;
+        missed
+    }
+}
 
 /// The mirror of one engine.
 pub(crate) struct Mirror {
@@ -49,9 +76,9 @@ impl Mirror {
     async fn follow(&self) -> Result<(), DockerError> {
         let mut changes = self.engine.changes();
         let mut networks = self.api.networks();
-        let mut stale = StaleEndpoints::default();
+        let mut memory = Memory::default();
         loop {
-            let faults = self.compare(&mut networks, &mut stale).await?;
+            let faults = self.compare(&mut networks, &mut memory).await?;
             self.report(EngineState::Connected, faults);
             let resync = Instant::now() + RESYNC;
             tokio::select! {
@@ -78,26 +105,32 @@ impl Mirror {
     async fn compare(
         &self,
         networks: &mut watch::Receiver<Arc<Networks>>,
-        stale: &mut StaleEndpoints,
+        memory: &mut Memory,
     ) -> Result<Vec<String>, DockerError> {
         // An agent that is in no cluster yet has none to tell, and that is no fault of Docker's.
         let endpoints = self.api.endpoints().await.unwrap_or_default();
-        let listed = self.engine.networks().await?;
+        let mut listed = self.engine.networks().await?;
         // After the list: what is in the list was in intent before.
         let intent = networks.borrow_and_update().clone();
         let copies = |network: &EngineNetwork| Some((network.id.clone(), network.copy_of?));
         self.links.extend(listed.iter().filter_map(copies));
         self.links.asked();
+        for network in listed.iter_mut().filter(|network| network.copy_of.is_none()) {
+            network.twin_of = self.links.get(&network.id);
+        }
         let plan = mirror_plan(&intent, &listed);
         let mut faults: Vec<String> = plan.faults.iter().map(ToString::to_string).collect();
+        memory.refusals.retain(|(since, _)| since.elapsed() < REPORTED);
+        let missed = memory.see(&intent, &listed);
         for action in plan.actions {
-            match self.act(action, &intent).await {
+            match self.act(action, &intent, memory, &missed).await {
                 Ok(()) => {}
                 Err(error @ DockerError::Unreachable { .. }) => return Err(error),
                 Err(error) => faults.push(error.to_string()),
             }
         }
-        match stale.look(&*self.api, &*self.engine, &endpoints, &listed, &intent).await {
+        faults.extend(memory.refusals.iter().map(|(_, text)| text.clone()));
+        match memory.stale.look(&*self.api, &*self.engine, &endpoints, &listed, &intent).await {
             Ok(()) => {}
             Err(error @ DockerError::Unreachable { .. }) => return Err(error),
             Err(error) => faults.push(error.to_string()),
@@ -105,7 +138,13 @@ impl Mirror {
         Ok(faults)
     }
 
-    async fn act(&self, action: Action, intent: &Networks) -> Result<(), DockerError> {
+    async fn act(
+        &self,
+        action: Action,
+        intent: &Networks,
+        memory: &mut Memory,
+        missed: &BTreeSet<NetworkId>,
+    ) -> Result<(), DockerError> {
         match action {
             Action::Remove { docker, name } => {
                 info!(
@@ -113,6 +152,7 @@ impl Mirror {
                     docker, "removing a network of Docker's that stands for none, or not alone"
                 );
                 let copied = self.links.forget(&docker);
+                memory.listed.retain(|id| Some(*id) != copied);
                 let removed = self.engine.remove(&docker).await;
                 // Docker keeps one that is in use, which then is still what it was.
                 if let Err(DockerError::Engine { .. }) = &removed {
@@ -124,14 +164,73 @@ impl Mirror {
                 info!(network = %request.name, "a network was made on this host's Docker");
                 Ok(self.api.name_network(request).await.map(|_| ())?)
             }
+            Action::Refuse { docker, name, labels, winner } => {
+                let Some(winner) = intent.networks.get(&winner) else { return Ok(()) };
+                let loser = intent.made_here(&docker);
+                let loser = Network { name, labels, docker: None, ..loser.unwrap_or(winner).clone() };
+                self.refuse(&docker, &loser, winner, &intent.pools, memory).await
+            }
+            Action::Renew { docker, network } => {
+                let Some(network) = intent.networks.get(&network) else { return Ok(()) };
+                if !self.engine.endpoints(&docker).await?.is_empty() {
+                    return Err(DockerError::OldCopyInUse { name: network.name.clone() });
+                }
+                info!(network = %network.name, "making Docker's copy of a network anew, which has changed");
+                self.links.replace(&docker);
+                let removed = self.engine.remove(&docker).await;
+                self.links.is_replaced(&docker);
+                removed?;
+                self.engine.create(&copy_of(network)).await
+            }
             Action::Copy(id) => match intent.networks.get(&id) {
                 Some(network) => {
                     info!(network = %network.name, "making a network known to this host's Docker");
-                    self.engine.create(&copy_of(network)).await
+                    self.engine.create(&copy_of(network)).await?;
+                    memory.listed.insert(id);
+                    if missed.contains(&id) {
+                        let why = self.links.why_kept(id).unwrap_or_else(|| "it is still there".to_owned());
+                        let text = format!("Docker's user removed it on this host: {why}");
+                        self.api.events().tell(EventKind::NetworkBroughtBack, &network.name, text);
+                    }
+                    Ok(())
                 }
                 None => Ok(()),
             },
         }
+    }
+
+    /// Takes back a network that was made here while another one got its name or its subnets. Its intent, if it has
+    /// any, goes with it: Docker asks the driver to remove it.
+    async fn refuse(
+        &self,
+        docker: &str,
+        loser: &Network,
+        winner: &Network,
+        pools: &[Cidr],
+        memory: &mut Memory,
+    ) -> Result<(), DockerError> {
+        let name = &loser.name;
+        if !self.engine.endpoints(docker).await?.is_empty() {
+            let docker = docker.chars().take(SHORT_ID).collect();
+            return Err(DockerError::LoserInUse { name: name.clone(), docker });
+        }
+        self.links.forget(docker);
+        self.engine.remove(docker).await?;
+        if is_same(loser, winner, pools) {
+            info!(network = %name, "the same network was made elsewhere at the same time: they are one");
+            return Ok(());
+        }
+        let text = format!(
+            "network {name} ({}) was made on this host at the same time as network {} ({}) elsewhere, and was \
+             removed: use that one, or make yours under another name, with another subnet",
+            subnets(loser),
+            winner.name,
+            subnets(winner)
+        );
+        self.api.events().tell(EventKind::NetworkRefused, name, &text);
+        warn!("{text}");
+        memory.refusals.push((Instant::now(), text));
+        Ok(())
     }
 
     fn report(&self, engine: EngineState, faults: Vec<String>) {
@@ -150,6 +249,25 @@ impl Mirror {
             true
         });
     }
+}
+
+fn subnets(network: &Network) -> String {
+    network.subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether two networks are what the same command makes. Subnets out of a pool may have been found or given; either way
+/// the one network serves as well as the other.
+fn is_same(one: &Network, other: &Network, pools: &[Cidr]) -> bool {
+    let found = |network: &Network| network.subnets.iter().all(|s| pools.iter().any(|pool| pool.covers(s)));
+    let families = |network: &Network| -> BTreeSet<bool> {
+        network.subnets.iter().map(|subnet| subnet.first().is_ipv6()).collect()
+    };
+    let subnets = |network: &Network| network.subnets.iter().copied().collect::<BTreeSet<Cidr>>();
+    let options = |network: &Network| (network.isolation, network.internal, network.exit, network.mtu);
+    one.name == other.name
+        && one.labels == other.labels
+        && options(one) == options(other)
+        && (subnets(one) == subnets(other) || found(one) && found(other) && families(one) == families(other))
 }
 
 fn state_of(error: &DockerError) -> EngineState {

@@ -6,7 +6,7 @@ use crate::links::Links;
 use crate::options::Asked;
 use crate::pools::PromisedPools;
 use crate::wire;
-use hopsack_api::{Api, DockerNetwork, EndpointRequest, EndpointStatus, NetworkRequest};
+use hopsack_api::{Api, DockerNetwork, EndpointRequest, EndpointStatus, ErrorCode, NetworkRequest};
 use hopsack_types::address::AddressError;
 use hopsack_types::id::IdError;
 use hopsack_types::{Cidr, EndpointId, Exit, Family, Isolation, Labels, Mac, Network, NetworkId};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// How long a network that was just made may take to show in this host's copy of intent.
 const VISIBLE: Duration = Duration::from_secs(5);
+
+/// How long to look for a network that a refused one might be the same as.
+const TWIN: Duration = Duration::from_millis(200);
 
 /// The driver.
 pub(crate) struct NetworkDriver {
@@ -50,29 +53,51 @@ impl NetworkDriver {
             return Err(DockerError::Forgotten { subnet });
         }
         let subnets = addresses.subnets.clone();
-        let made = self
-            .api
-            .create_network(NetworkRequest {
-                name: None,
-                subnets: addresses.subnets,
-                both_families: false,
-                ranges: addresses.ranges,
-                gateways: addresses.gateways,
-                reserved: addresses.reserved,
-                isolation: asked.options.isolation,
-                internal: asked.internal,
-                exit: asked.options.exit,
-                mtu: asked.options.mtu,
-                labels: Labels::new(),
-                docker: Some(DockerNetwork { id: request.network_id }),
-            })
-            .await?;
-        // From here on Docker lists it, and the mirror removes what is in Docker's list and not in intent.
-        self.visible(&made).await?;
+        let docker = request.network_id;
+        let request = NetworkRequest {
+            name: None,
+            subnets: addresses.subnets,
+            both_families: false,
+            ranges: addresses.ranges,
+            gateways: addresses.gateways,
+            reserved: addresses.reserved,
+            isolation: asked.options.isolation,
+            internal: asked.internal,
+            exit: asked.options.exit,
+            mtu: asked.options.mtu,
+            labels: Labels::new(),
+            docker: Some(DockerNetwork { id: docker.clone() }),
+        };
+        match self.api.create_network(request.clone()).await {
+            // From here on Docker lists it, and the mirror removes what is in Docker's list and not in intent.
+            Ok(made) => self.visible(&made).await?,
+            Err(error) if error.code == ErrorCode::Conflict && self.is_twin(&docker, &request).await => {}
+            Err(error) => return Err(error.into()),
+        }
         for subnet in &subnets {
             self.pools.remove(subnet);
         }
         Ok(())
+    }
+
+    /// Whether this is a network that was made elsewhere at the same moment, and that this engine has no copy of: the
+    /// mirror compares their names, which are not known yet, and puts the copy in its place.
+    async fn is_twin(&self, docker: &str, request: &NetworkRequest) -> bool {
+        let mut networks = self.api.networks();
+        let me = networks.borrow().me;
+        let is_twin = |network: &Network| {
+            let same = request.subnets.iter().collect::<BTreeSet<_>>() == network.subnets.iter().collect()
+                && (request.isolation, request.internal, request.exit, request.mtu, &request.reserved)
+                    == (network.isolation, network.internal, network.exit, network.mtu, &network.reserved);
+            let made_here = network.docker.as_ref().is_some_and(|origin| Some(origin.host) == me);
+            same && !made_here && !self.links.holds(network.id)
+        };
+        // The refusal may be younger than what is told of networks, but not by much.
+        let shown = networks.wait_for(|all| all.networks.values().any(is_twin));
+        let Ok(Ok(all)) = tokio::time::timeout(TWIN, shown).await else { return false };
+        let twin = all.networks.values().find(|network| is_twin(network)).map(|network| network.id);
+        self.links.extend(twin.map(|twin| (docker.to_owned(), twin)));
+        twin.is_some()
     }
 
     fn copy_made(&self, docker: &str, id: NetworkId, subnets: &[Cidr]) -> Result<(), DockerError> {
@@ -105,17 +130,28 @@ impl NetworkDriver {
     /// somewhere; one that was declared in Hopsack stays. What stays, the mirror brings back.
     pub(crate) async fn delete_network(&self, request: wire::DeleteNetwork) -> Result<(), DockerError> {
         let docker = &request.network_id;
-        let made_by_docker = {
+        if self.links.is_replaced(docker) {
+            return Ok(());
+        }
+        let (declared, made_by_docker) = {
             let networks = self.api.networks();
             let networks = networks.borrow();
             let linked = || networks.networks.get(&self.links.get(docker)?);
-            networks.made_here(docker).or_else(linked).filter(|n| n.docker.is_some()).map(|n| n.id)
+            let known = networks.made_here(docker).or_else(linked);
+            let declared = known.filter(|network| network.docker.is_none());
+            (declared.cloned(), known.filter(|network| network.docker.is_some()).map(|network| network.id))
         };
         self.links.forget(docker);
-        match made_by_docker {
-            Some(id) => Ok(self.api.remove_network(id).await?),
-            None => Ok(()),
+        if let Some(Network { id, name, .. }) = declared {
+            let reason = format!("it was declared in Hopsack: `hopsack network rm {name}` removes it");
+            self.links.keep(id, reason);
         }
+        let Some(id) = made_by_docker else { return Ok(()) };
+        let removed = self.api.remove_network(id).await;
+        if let Err(error) = &removed {
+            self.links.keep(id, error.to_string());
+        }
+        Ok(removed?)
     }
 
     /// The network of an endpoint: by Docker's id, else by the address, which our IPAM driver gave out of it. An

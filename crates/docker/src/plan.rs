@@ -3,7 +3,7 @@
 
 use crate::engine::{DRIVER, EngineNetwork};
 use hopsack_api::{NameRequest, Networks};
-use hopsack_types::{NetworkId, NetworkName};
+use hopsack_types::{Labels, Network, NetworkId, NetworkName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -16,6 +16,26 @@ pub enum Action {
         docker: String,
         /// Its name, for people.
         name: String,
+    },
+    /// Remove a network that was made on this engine: another network of the cluster has its name, or it is the same as
+    /// one that was made elsewhere at the same moment under another name.
+    Refuse {
+        /// The engine's id.
+        docker: String,
+        /// Its name.
+        name: NetworkName,
+        /// Its labels.
+        labels: Labels,
+        /// The network that stays.
+        winner: NetworkId,
+    },
+    /// Remove the engine's network of this id, which stands for a network whose labels have changed; a copy with the
+    /// new ones follows.
+    Renew {
+        /// The engine's id.
+        docker: String,
+        /// The network.
+        network: NetworkId,
     },
     /// Give a network that was made on this engine the name and the labels that the engine has.
     Name(NameRequest),
@@ -82,10 +102,23 @@ pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
     }
     let mut present: BTreeMap<NetworkId, Vec<&EngineNetwork>> = BTreeMap::new();
     let mut gone = BTreeSet::new();
+    let mut refused: BTreeMap<&str, (&EngineNetwork, NetworkName, NetworkId)> = BTreeMap::new();
     for network in engine.iter().filter(|network| network.driver == DRIVER) {
-        match network_of(intent, network) {
-            Some(id) => present.entry(id).or_default().push(network),
-            None => drop(gone.insert(network.id.as_str())),
+        match (network_of(intent, network), twin(intent, network)) {
+            (Some(id), _) => {
+                present.entry(id).or_default().push(network);
+                if let Some((name, winner)) = loser(intent, id, network) {
+                    refused.insert(&network.id, (network, name, winner));
+                }
+            }
+            // What its name is, and whether it is the same network, is told soon.
+            (None, Some(twin)) if is_unnamed(intent, twin.id) => {}
+            (None, Some(twin)) if twin.name.as_str() != network.name || twin.labels != network.labels => {
+                // Of a name that only Docker allows the network's own is told.
+                let name = NetworkName::new(network.name.clone()).unwrap_or_else(|_| twin.name.clone());
+                refused.insert(&network.id, (network, name, twin.id));
+            }
+            (None, _) => drop(gone.insert(network.id.as_str())),
         }
     }
     for copies in present.values_mut() {
@@ -108,15 +141,21 @@ pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
     plan.actions.extend(
         removed.map(|network| Action::Remove { docker: network.id.clone(), name: network.name.clone() }),
     );
+    let leaving: BTreeSet<String> =
+        gone.iter().chain(refused.keys()).map(|docker| (*docker).to_owned()).collect();
+    plan.actions.extend(refused.into_iter().map(|(docker, (network, name, winner))| Action::Refuse {
+        docker: docker.to_owned(),
+        name,
+        labels: network.labels.clone(),
+        winner,
+    }));
     for network in intent.networks.values() {
         let unnamed = is_unnamed(intent, network.id);
         match present.get(&network.id).and_then(|copies| copies.first()) {
+            Some(original) if leaving.contains(&original.id) => {}
             Some(original) if unnamed && original.copy_of.is_none() => {
                 let (name, labels) = (original.name.clone(), original.labels.clone());
                 match NetworkName::new(name) {
-                    Ok(name) if is_taken(intent, network.id, &name) => {
-                        plan.faults.insert(taken_by(name, original));
-                    }
                     Ok(name) => {
                         plan.actions.push(Action::Name(NameRequest { network: network.id, name, labels }));
                     }
@@ -125,12 +164,15 @@ pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
                     }
                 }
             }
+            Some(copy) if !unnamed && copy.labels != network.labels => {
+                plan.actions.push(Action::Renew { docker: copy.id.clone(), network: network.id });
+            }
             Some(_) => {}
             None if unnamed => {}
             None => match engine.iter().find(|other| other.name == network.name.as_str()) {
                 None => plan.actions.push(Action::Copy(network.id)),
                 // Its removal is under way; the next round finds the name free.
-                Some(other) if gone.contains(other.id.as_str()) => {}
+                Some(other) if leaving.contains(&other.id) => {}
                 Some(other) => {
                     plan.faults.insert(taken_by(network.name.clone(), other));
                 }
@@ -146,9 +188,18 @@ fn is_unnamed(intent: &Networks, id: NetworkId) -> bool {
     origin.is_some_and(|origin| !origin.named)
 }
 
-/// Whether another network of the cluster has the name.
-fn is_taken(intent: &Networks, id: NetworkId, name: &NetworkName) -> bool {
-    intent.networks.values().any(|other| other.id != id && other.name == *name)
+/// For a network that was made here under a name which another network of the cluster has: the name, and that one.
+fn loser(intent: &Networks, id: NetworkId, here: &EngineNetwork) -> Option<(NetworkName, NetworkId)> {
+    if !is_unnamed(intent, id) || here.copy_of.is_some() {
+        return None;
+    }
+    let winner = intent.networks.values().find(|other| other.id != id && other.name.as_str() == here.name)?;
+    Some((winner.name.clone(), winner.id))
+}
+
+/// The network that one of the engine's is the twin of.
+fn twin<'a>(intent: &'a Networks, network: &EngineNetwork) -> Option<&'a Network> {
+    intent.networks.get(&network.twin_of?)
 }
 
 fn taken_by(name: NetworkName, other: &EngineNetwork) -> MirrorFault {

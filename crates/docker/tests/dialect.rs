@@ -9,9 +9,11 @@ mod caller;
 mod fake;
 
 use caller::{Docker, QuietEngine};
+use fake::NoWires;
 use hopsack_api::{Api, NetworkRequest};
 use hopsack_types::{Network, NetworkName};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -134,6 +136,29 @@ fn two_networks_that_are_made_at_once_get_different_subnets() {
     assert_ne!(first, second);
     docker.call("IpamDriver.ReleasePool", json!({"PoolID": first}));
     assert_eq!(docker.call("IpamDriver.RequestPool", any)["Pool"], first, "a released promise is free again");
+}
+
+#[test]
+fn a_network_that_was_made_elsewhere_at_the_same_moment_is_taken_for_the_same_unless_a_copy_of_it_is_here() {
+    let docker = Docker::start();
+    let other = docker.cluster.host(NoWires);
+    let request = NetworkRequest {
+        name: Some(NetworkName::new("web").unwrap()),
+        subnets: vec!["10.50.0.0/16".parse().unwrap()],
+        reserved: BTreeMap::from([("10.50.0.9".parse().unwrap(), "rtr".to_owned())]),
+        ..NetworkRequest::default()
+    };
+    let made = docker.run(other.create_network(request)).unwrap();
+    assert_eq!(docker.call("NetworkDriver.CreateNetwork", create_network("d1")), json!({}));
+    assert_eq!(docker.cluster.networks().len(), 1);
+    // It is the network that an address says.
+    let address = docker.call("IpamDriver.RequestAddress", request_address("10.50.3.3"));
+    assert_eq!(address["Address"], "10.50.3.3/32");
+    docker.call("NetworkDriver.CreateEndpoint", create_endpoint(ENDPOINT, "10.50.3.3/32", ""));
+    assert_eq!(docker.cluster.endpoints()[0].network, made.id);
+    // What this engine has, nobody makes a second time.
+    let refused = docker.refused("NetworkDriver.CreateNetwork", create_network("d2"));
+    assert_eq!(refused, "10.50.0.0/16 overlaps 10.50.0.0/16");
 }
 
 #[test]

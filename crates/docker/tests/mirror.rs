@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use fake::{FakeApi, FakeCluster, NoWires};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use hopsack_api::{AllocateRequest, Api, DockerNetwork, EndpointRequest, NetworkRequest};
+use hopsack_api::{AllocateRequest, Api, DockerNetwork, EndpointRequest, EventKind, NetworkRequest};
 use hopsack_docker::{
     DRIVER, DockerEngine, DockerError, DockerStatus, Engine, EngineContainer, EngineNetwork, EngineState,
     FrontDoor, NetworkCopy,
@@ -72,7 +72,7 @@ impl MemoryEngine {
     fn user_makes(&self, id: &str, name: &str, driver: &str) {
         let labels = Labels::from([("com.docker.compose.project".to_owned(), "shop".to_owned())]);
         let (id, name, driver) = (id.to_owned(), name.to_owned(), driver.to_owned());
-        let network = EngineNetwork { id: id.clone(), name, driver, copy_of: None, labels };
+        let network = EngineNetwork { id: id.clone(), name, driver, copy_of: None, twin_of: None, labels };
         self.room.lock().unwrap().networks.insert(id, network);
         self.touch();
     }
@@ -124,6 +124,7 @@ impl Engine for MemoryEngine {
             name: copy.name.to_string(),
             driver: DRIVER.to_owned(),
             copy_of: Some(copy.network),
+            twin_of: None,
             labels: copy.labels.clone(),
         };
         self.room.lock().unwrap().networks.insert(id, network);
@@ -392,4 +393,50 @@ async fn an_endpoint_gets_its_containers_name_once_docker_lists_it_and_a_new_one
         host.engine.touch();
         until_named(name).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_docker_removed_and_that_stays_comes_back_and_that_is_told() {
+    let host = Host::start(MemoryEngine::new(true));
+    host.declare("web", 1).await;
+    host.engine.until("web listed", |room| room.networks.len() == 1).await;
+    host.until_status("compared", |status| status.engine == EngineState::Connected).await;
+    host.engine.room.lock().unwrap().networks.clear();
+    host.engine.touch();
+    host.engine.until("web back", |room| room.networks.contains_key("copy2")).await;
+    let told = async {
+        let events = host.api.events();
+        while !events.after(0).iter().any(|e| e.kind == EventKind::NetworkBroughtBack && e.object == "web") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, told).await.unwrap();
+    assert_eq!(host.api.events().after(0).len(), 1, "the first copy is none that was brought back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_later_of_two_under_one_name_goes_once_it_is_unused_and_both_are_told() {
+    let host = Host::start(MemoryEngine::new(true));
+    host.declare("web", 1).await;
+    host.engine.until("web listed", |room| room.networks.len() == 1).await;
+    // As if another host's web had won while Docker made one here.
+    host.engine.room.lock().unwrap().endpoints.insert(EndpointId::from_bytes([9; 16]));
+    host.engine.room.lock().unwrap().networks.clear();
+    host.engine.user_makes("d1", "web", "hopsack");
+    host.make(None, 2, Some("d1")).await;
+    host.until_status("in use", |status| {
+        status.faults.iter().any(|f| f.contains("docker network inspect d1"))
+    })
+    .await;
+    assert!(host.engine.names().contains(&"web".to_owned()));
+    host.engine.room.lock().unwrap().endpoints.clear();
+    host.engine.touch();
+    host.engine
+        .until("the copy in its place", |room| {
+            room.networks.values().all(|network| network.copy_of.is_some()) && room.networks.len() == 1
+        })
+        .await;
+    host.until_status("told", |status| status.faults.iter().any(|fault| fault.contains("(10.70.2.0/24)")))
+        .await;
+    assert!(host.api.events().after(0).iter().any(|event| event.kind == EventKind::NetworkRefused));
 }

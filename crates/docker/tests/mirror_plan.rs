@@ -32,7 +32,7 @@ fn intent(networks: impl IntoIterator<Item = Network>) -> Networks {
 
 fn listed(docker: &str, name: &str, driver: &str, copy_of: Option<NetworkId>) -> EngineNetwork {
     let (docker, name, driver) = (docker.to_owned(), name.to_owned(), driver.to_owned());
-    EngineNetwork { id: docker, name, driver, copy_of, labels: Labels::new() }
+    EngineNetwork { id: docker, name, driver, copy_of, twin_of: None, labels: Labels::new() }
 }
 
 fn removed(actions: &[Action]) -> Vec<&str> {
@@ -60,7 +60,9 @@ fn a_network_made_here_gets_the_engines_name_and_labels() {
     let plan = mirror_plan(&intent([network(3, made_on(ME, "d", false))]), &[here.clone()]);
     let [Action::Name(request)] = plan.actions.as_slice() else { panic!("{plan:?}") };
     assert_eq!((request.network, request.name.as_str(), &request.labels), (id(3), "web", &here.labels));
-    let named = mirror_plan(&intent([network(3, made_on(ME, "d", true))]), &[here]);
+    let labels = here.labels.clone();
+    let named = Network { labels, ..network(3, made_on(ME, "d", true)) };
+    let named = mirror_plan(&intent([named]), &[here]);
     assert!(named.actions.is_empty());
 }
 
@@ -99,19 +101,49 @@ fn the_users_own_network_is_kept_rather_than_a_copy_of_it() {
 }
 
 #[test]
-fn of_two_networks_that_were_made_under_one_name_the_later_one_is_a_fault_and_has_no_copy_beside_it() {
-    let intent = intent([network(3, made_on(OTHER, "far", true)), network(4, made_on(ME, "late", false))]);
+fn of_two_networks_that_were_made_under_one_name_the_later_one_gives_way_to_a_copy_of_the_other() {
+    let both = [network(3, made_on(OTHER, "far", true)), network(4, made_on(ME, "late", false))];
+    let intent = intent(both);
     let late = listed("late", "n3", "hopsack", None);
+    let (docker, name, labels) = ("late".to_owned(), "n3".parse().unwrap(), Labels::new());
+    let refused = Action::Refuse { docker, name, labels, winner: id(3) };
     let plan = mirror_plan(&intent, std::slice::from_ref(&late));
-    assert_eq!(plan.actions, [], "neither a copy nor a name that would be refused");
-    let faults: Vec<String> = plan.faults.iter().map(ToString::to_string).collect();
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0].contains("docker network rm late"), "{}", faults[0]);
+    assert_eq!(
+        plan.actions,
+        std::slice::from_ref(&refused),
+        "neither a copy beside it nor a name that would be refused"
+    );
+    assert!(plan.faults.is_empty(), "{plan:?}");
     let copy = listed("copy", "n3", "hopsack", Some(id(3)));
-    let both = mirror_plan(&intent, &[copy.clone(), late]);
-    assert_eq!(removed(&both.actions), ["copy"]);
-    assert_eq!((both.actions.len(), both.faults), (1, plan.faults));
+    let both = mirror_plan(&intent, &[copy, late]);
+    assert_eq!(removed(&both.actions), ["copy"], "a container shall not get either by chance");
+    assert!(both.actions.contains(&refused) && both.actions.len() == 2, "{both:?}");
     assert_eq!(mirror_plan(&intent, &[]).actions, [Action::Copy(id(3))], "once the later one is removed");
+}
+
+#[test]
+fn the_twin_of_a_network_waits_for_its_name_and_then_becomes_a_copy_or_is_refused() {
+    let twin = |name: &str| EngineNetwork { twin_of: Some(id(3)), ..listed("twin", name, "hopsack", None) };
+    let unnamed = intent([network(3, made_on(OTHER, "far", false))]);
+    assert_eq!(mirror_plan(&unnamed, &[twin("n3")]), Default::default());
+    let named = intent([network(3, made_on(OTHER, "far", true))]);
+    let same = mirror_plan(&named, &[twin("n3")]);
+    assert_eq!((removed(&same.actions), same.actions.len()), (vec!["twin"], 1));
+    assert_eq!(mirror_plan(&named, &[]).actions, [Action::Copy(id(3))], "in its place");
+    let (docker, name, labels) = ("twin".to_owned(), "other".parse().unwrap(), Labels::new());
+    let refused = Action::Refuse { docker, name, labels, winner: id(3) };
+    assert_eq!(mirror_plan(&named, &[twin("other")]).actions, [refused, Action::Copy(id(3))]);
+}
+
+#[test]
+fn what_stands_for_a_network_whose_labels_have_changed_is_made_anew() {
+    let changed = Network { labels: Labels::from([("a".to_owned(), "b".to_owned())]), ..network(3, None) };
+    let old = listed("copy", "n3", "hopsack", Some(id(3)));
+    let new = EngineNetwork { labels: changed.labels.clone(), ..old.clone() };
+    let intent = intent([changed]);
+    let renewed = Action::Renew { docker: "copy".to_owned(), network: id(3) };
+    assert_eq!(mirror_plan(&intent, &[old]).actions, [renewed]);
+    assert_eq!(mirror_plan(&intent, &[new]).actions, []);
 }
 
 fn any_intent() -> impl Strategy<Value = Networks> {
@@ -143,6 +175,16 @@ fn perform(plan: &[Action], intent: &mut Networks, engine: &mut Vec<EngineNetwor
     for action in plan {
         match action {
             Action::Remove { docker, .. } => engine.retain(|network| network.id != *docker),
+            Action::Refuse { docker, .. } => {
+                let loser = intent.made_here(docker).map(|loser| loser.id);
+                intent.networks.retain(|id, _| Some(*id) != loser);
+                engine.retain(|network| network.id != *docker);
+            }
+            Action::Renew { docker, network } => {
+                engine.retain(|network| network.id != *docker);
+                let name = intent.networks[network].name.as_str();
+                engine.push(listed(&format!("new-{network}"), name, "hopsack", Some(*network)));
+            }
             Action::Name(request) => {
                 let taken =
                     intent.networks.values().any(|n| n.name == request.name && n.id != request.network);
@@ -185,8 +227,7 @@ proptest! {
             perform(&plan.actions, &mut intent, &mut engine);
         }
         let last = mirror_plan(&intent, &engine);
-        // What is left is a name that another network of the cluster has: the agent refuses it each time.
-        prop_assert!(last.actions.iter().all(|action| matches!(action, Action::Name(_))), "{last:?}");
+        prop_assert!(last.actions.is_empty(), "{last:?}");
         for network in intent.networks.values() {
             let named = network.docker.as_ref().is_none_or(|origin| origin.named);
             let stands_for = |n: &&EngineNetwork| {

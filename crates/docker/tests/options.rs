@@ -190,7 +190,7 @@ fn an_engine_without_networks_of_ipv6_alone_is_told_so() {
         ..NetworkRequest::default()
     };
     let network = docker.run(docker.api.create_network(request)).unwrap();
-    let mark = json!({"hopsack.network": network.id});
+    let mark = json!({"com.docker.network.windowsshim.hnsid": network.id});
     let pool = json!({"Pool": "fd60::/64", "Options": mark, "V6": true});
     assert_eq!(docker.call("IpamDriver.RequestPool", pool)["PoolID"], "fd60::/64");
     // Docker before 28 asks for IPv4 in any case.

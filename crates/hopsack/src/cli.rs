@@ -259,6 +259,8 @@ pub enum Network {
     Create(CreateNetwork),
     /// List networks
     Ls(Listing),
+    /// Change a network; its containers stay connected
+    Set(SetNetwork),
     /// Remove networks that have no endpoint any more
     Rm {
         /// Names or ids
@@ -308,6 +310,32 @@ pub struct CreateNetwork {
     pub labels: Vec<(String, String)>,
     #[command(flatten)]
     pub listing: Listing,
+}
+
+/// `hopsack network set`
+#[derive(Debug, Args)]
+pub struct SetNetwork {
+    /// Name or id
+    pub network: String,
+    #[command(flatten)]
+    pub change: NetworkChange,
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// What to change of a network.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct NetworkChange {
+    /// Who reaches its containers: with full, no other network; with none, networks that have none too
+    #[arg(long, value_enum)]
+    pub isolation: Option<IsolationLevel>,
+    /// A label to set, key=value; may be given again
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
+    pub labels: Vec<(String, String)>,
+    /// A label to take away; may be given again
+    #[arg(long = "no-label", value_name = "KEY")]
+    pub no_labels: Vec<String>,
 }
 
 /// [`Isolation`] as the command line has it.

@@ -1,11 +1,11 @@
 //! `hopsack network`: making, listing, showing and removing networks.
 
-use crate::cli::{CreateNetwork, Network as Command};
+use crate::cli::{CreateNetwork, Network as Command, NetworkChange, SetNetwork};
 use crate::error::CommandError;
 use crate::output::{Format, Output, list};
 use crate::table::Table;
 use hopsack_api::client::Client;
-use hopsack_api::{NetworkRequest, Networks};
+use hopsack_api::{ChangeRequest, NetworkRequest, Networks};
 use hopsack_types::{Family, Isolation, Network, NetworkOptions, option};
 
 /// Does what was asked.
@@ -19,6 +19,7 @@ pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<()
                 Format::Text => show_all(&networks, out),
             }
         }
+        Command::Set(arguments) => set(client, arguments, out),
         Command::Rm { networks } => remove(client, &networks, out),
         Command::Inspect { network, listing } => {
             let known = client.networks()?;
@@ -63,6 +64,21 @@ fn options(arguments: &CreateNetwork) -> Result<NetworkOptions, CommandError> {
         options.isolation = isolation.into();
     }
     Ok(options)
+}
+
+fn set(client: &Client, arguments: SetNetwork, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let known = client.networks()?;
+    let NetworkChange { isolation, labels, no_labels } = arguments.change;
+    let set = labels.into_iter().map(|(key, value)| (key, Some(value)));
+    let network = client.change_network(&ChangeRequest {
+        network: find(&known, &arguments.network)?.id,
+        isolation: isolation.map(Into::into),
+        labels: no_labels.into_iter().map(|key| (key, None)).chain(set).collect(),
+    })?;
+    match arguments.listing.output {
+        Format::Json => out.json(&network),
+        Format::Text => out.line(format_args!("changed network {}", network.name)),
+    }
 }
 
 /// Removes all that are named; a name that is wrong leaves all of them.

@@ -7,7 +7,7 @@ use crate::error::AgentError;
 use crate::intent::changes::{Writes, change};
 pub use crate::intent::removal::remove;
 use crate::member::Member;
-use hopsack_api::{ApiError, ErrorCode, NameRequest, NetworkRequest, SubnetRequest};
+use hopsack_api::{ApiError, ChangeRequest, ErrorCode, NameRequest, NetworkRequest, SubnetRequest};
 use hopsack_ipam::definition::{check_definition, gateways};
 use hopsack_ipam::subnet::{Obstacle, check_subnet, next_subnet};
 use hopsack_types::intent::{Intent, Key};
@@ -169,6 +169,30 @@ pub async fn name(member: &Member, request: NameRequest) -> Result<Network, Agen
     })
     .await?;
     tracing::info!(network = %network.name, id = %network.id, "network named");
+    Ok(network)
+}
+
+/// Changes labels and isolation. Who made a network does not matter for that: Docker cannot change one.
+pub async fn set(member: &Member, request: ChangeRequest) -> Result<Network, AgentError> {
+    let network = change(member.store.as_ref(), |intent| {
+        let known = find(intent, request.network)?;
+        let mut network = known.clone();
+        if let Some(isolation) = request.isolation {
+            network.isolation = isolation;
+        }
+        for (key, value) in &request.labels {
+            match value {
+                Some(value) => drop(network.labels.insert(key.clone(), value.clone())),
+                None => drop(network.labels.remove(key)),
+            }
+        }
+        if network == *known {
+            return Ok((Writes::new(), network));
+        }
+        Ok((Writes::new().put(Key::Network(network.id), &network)?, network))
+    })
+    .await?;
+    tracing::info!(network = %network.name, id = %network.id, "network changed");
     Ok(network)
 }
 

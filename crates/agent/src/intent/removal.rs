@@ -11,10 +11,11 @@ use crate::member::Member;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_types::intent::{Intent, Key};
 use hopsack_types::resource::Ledger;
-use hopsack_types::{HostId, HostName, Network, NetworkId};
-use std::collections::BTreeSet;
+use hopsack_types::{HostId, HostName, Network, NetworkId, NetworkName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long the hosts may take to hand back what they hold.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,6 +37,25 @@ pub async fn remove(member: &Member, id: NetworkId) -> Result<(), AgentError> {
         }
     }
     ended
+}
+
+/// Removals that nobody ends: who began one was interrupted, and its network gives no more addresses. When each was
+/// first seen tells them from those that are under way.
+#[derive(Debug, Default)]
+pub struct Unfinished(Mutex<BTreeMap<NetworkId, Instant>>);
+
+impl Unfinished {
+    /// The networks that have been closing for longer than a removal takes, since the first look at each.
+    pub fn look(&self, intent: &Intent) -> Vec<NetworkName> {
+        let is_closing = |id: &NetworkId| intent.ledgers.get(id).is_some_and(|ledger| ledger.closing);
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|id, _| is_closing(id));
+        let closing = intent.networks.values().filter(|network| is_closing(&network.id));
+        closing
+            .filter(|network| since.entry(network.id).or_insert_with(Instant::now).elapsed() > 2 * PATIENCE)
+            .map(|network| network.name.clone())
+            .collect()
+    }
 }
 
 /// Closes a network that is not in use, or opens it again. Gives the network, if it is there.
@@ -130,5 +150,26 @@ fn some(all: &[String]) -> String {
     match all.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_that_nobody_ends_is_told_from_one_that_is_under_way() {
+        let id = NetworkId::from_bytes([3; 16]);
+        let mut intent = Intent::default();
+        intent.networks.insert(id, Network::new(id, "web".parse().unwrap(), Vec::new()));
+        intent.ledgers.insert(id, Ledger { closing: true, ..Ledger::default() });
+        let unfinished = Unfinished::default();
+        assert_eq!(unfinished.look(&intent), []);
+        tokio::time::advance(3 * PATIENCE).await;
+        assert_eq!(unfinished.look(&intent), ["web".parse().unwrap()]);
+        intent.ledgers.insert(id, Ledger::default());
+        assert_eq!(unfinished.look(&intent), []);
+        intent.ledgers.insert(id, Ledger { closing: true, ..Ledger::default() });
+        assert_eq!(unfinished.look(&intent), [], "another removal has its own time");
     }
 }

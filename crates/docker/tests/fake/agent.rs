@@ -242,6 +242,17 @@ impl Api for FakeApi {
         Ok(named)
     }
 
+    async fn change_network(&self, request: ChangeRequest) -> Result<Network, ApiError> {
+        let mut state = self.cluster.0.lock().unwrap();
+        let Some(network) = state.networks.get_mut(&request.network) else {
+            return refused(ErrorCode::NotFound, "no such network");
+        };
+        network.labels.extend(request.labels.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        let changed = network.clone();
+        state.publish();
+        Ok(changed)
+    }
+
     async fn remove_network(&self, network: NetworkId) -> Result<(), ApiError> {
         self.note("remove_network".to_owned());
         let mut state = self.cluster.0.lock().unwrap();

@@ -3,6 +3,7 @@
 mod agreement;
 mod compose;
 mod containers;
+mod mirror;
 mod neighbours;
 mod networks;
 mod options;
