@@ -14,6 +14,7 @@ use hopsack_types::intent::{Intent, Key};
 use hopsack_types::resource::DockerOrigin;
 use hopsack_types::{Cidr, Family, HostId, Network, NetworkId, NetworkName};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 type Routes = BTreeMap<HostId, Vec<Cidr>>;
 
@@ -51,9 +52,36 @@ pub fn propose_subnet(member: &Member, request: &SubnetRequest) -> Result<Cidr, 
                 occupant: hopsack_ipam::subnet::Occupant::Route(member.identity.name.clone()),
             };
             obstacles.extend(request.avoid.iter().map(promised));
-            next_subnet(intent.pools.values(), request.family, &obstacles).map_err(|error| refused(&error))
+            let next = |obstacles: &[Obstacle]| {
+                next_subnet(intent.pools.values(), request.family, obstacles).map_err(|error| refused(&error))
+            };
+            // Nobody else hears of a proposal before it is a network, so hosts that are asked at once take turns.
+            let first = next(&obstacles)?;
+            let mut proposal = first;
+            for _ in 0..intent.hosts.len() {
+                if is_turn_of(member.identity.host, proposal, &intent) {
+                    return Ok(proposal);
+                }
+                obstacles.push(promised(&proposal));
+                match next(&obstacles) {
+                    Ok(another) => proposal = another,
+                    Err(_) => break,
+                }
+            }
+            Ok(first)
         }
     }
+}
+
+/// Whether a host comes first for a subnet: each does for one of as many neighbouring ones as there are hosts.
+fn is_turn_of(host: HostId, subnet: Cidr, intent: &Intent) -> bool {
+    let beyond = u32::from(Family::of(subnet.first()).bits() - subnet.length());
+    let number = match subnet.first() {
+        IpAddr::V4(first) => u128::from(u32::from(first)),
+        IpAddr::V6(first) => u128::from(first),
+    };
+    let turn = number.checked_shr(beyond).unwrap_or_default() % (intent.hosts.len().max(1) as u128);
+    intent.hosts.keys().position(|known| *known == host).is_none_or(|place| place as u128 == turn)
 }
 
 /// Makes a network.

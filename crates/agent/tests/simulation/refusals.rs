@@ -6,12 +6,12 @@ use hopsack_agent::agent::Service;
 use hopsack_agent::trust::token::JoinToken;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, DetachRequest, EndpointRequest, ErrorCode, InitRequest,
-    JoinRequest, NetworkRequest, TokenStatus,
+    JoinRequest, NetworkRequest, SubnetRequest, TokenStatus,
 };
 use hopsack_plan::HostState;
 use hopsack_types::intent::Intent;
-use hopsack_types::{EndpointId, Family, NetworkId};
-use std::collections::BTreeMap;
+use hopsack_types::{Cidr, EndpointId, Family, NetworkId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::future::Future;
 use std::net::IpAddr;
@@ -443,6 +443,28 @@ fn namespaces_and_networks_that_are_not_there_cannot_be_attached() {
         let request =
             DetachRequest { namespace: "/run/netns/hopsack-no-such".into(), network: "web".parse().unwrap() };
         refused(&world, H1, missing, text, |api| async move { api.detach(request).await }).await;
+        world
+    });
+}
+
+#[test]
+fn hosts_that_are_asked_at_once_for_a_subnet_propose_different_ones() {
+    play(SEED, |mut world| async move {
+        world.cluster().await;
+        for family in Family::BOTH {
+            let mut avoid: Vec<Cidr> = Vec::new();
+            for _ in 0..5 {
+                let mut proposed = Vec::new();
+                for host in [H1, H2, H3] {
+                    let request = SubnetRequest { family, wanted: None, avoid: avoid.clone() };
+                    let call = |api: Service| async move { api.propose_subnet(request).await };
+                    proposed.push(world.call(host, "propose", call).await.unwrap());
+                }
+                let different: BTreeSet<Cidr> = proposed.iter().copied().collect();
+                assert_eq!(different.len(), proposed.len(), "{proposed:?}");
+                avoid.extend(different);
+            }
+        }
         world
     });
 }

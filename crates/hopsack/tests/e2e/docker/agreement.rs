@@ -33,6 +33,8 @@ pub struct Guest {
     pub networks: BTreeSet<String>,
     /// Its interfaces. Of one that ended with its host or engine Docker shows those that it had.
     interfaces: Vec<Interface>,
+    /// Ports of the host that are to lead to it.
+    ports: BTreeSet<u64>,
     /// Its network namespace, as its host sees it.
     namespace: String,
 }
@@ -49,6 +51,8 @@ struct Told {
     endpoints: BTreeSet<Interface>,
     /// Endpoints that Docker's networks have.
     docker_endpoints: BTreeSet<Interface>,
+    /// Ports that the agent has published.
+    ports: BTreeSet<u64>,
     /// Addresses in use as the agent's journal tells.
     journal: BTreeSet<IpAddr>,
     /// Host ends of endpoints in the kernel.
@@ -100,7 +104,10 @@ impl Engines {
                     addresses.into_iter().flatten().filter_map(|text| text.parse().ok()).collect();
                 Some(Interface { network: network.clone(), id, addresses })
             };
+            let bindings = told["HostConfig"]["PortBindings"].as_object().into_iter().flatten();
+            let bindings = bindings.flat_map(|(_, all)| all.as_array().into_iter().flatten());
             Guest {
+                ports: bindings.filter_map(|binding| binding["HostPort"].as_str()?.parse().ok()).collect(),
                 name: told["Name"].as_str().unwrap_or_default().trim_start_matches('/').to_owned(),
                 runs: told["State"]["Running"] == true,
                 interfaces: networks.iter().filter(|(name, _)| of_ours(name)).filter_map(interface).collect(),
@@ -160,7 +167,10 @@ impl Engines {
             let text = |field: &str| told[field].as_str().unwrap_or_default().to_owned();
             Interface { network: text("networkName"), id: text("id"), addresses }
         };
-        let endpoints = endpoints.as_array().into_iter().flatten().map(endpoint).collect();
+        let endpoints = endpoints.as_array().into_iter().flatten();
+        let ports = endpoints.clone().flat_map(|told| told["ports"].as_array().into_iter().flatten());
+        let ports = ports.filter_map(|port| port["host"]["port"].as_u64()).collect();
+        let endpoints = endpoints.map(endpoint).collect();
         let docker_networks = self.listed(host)?;
         let links = self.ask(host, &["ip", "-o", "link"])?;
         Ok(Told {
@@ -169,6 +179,7 @@ impl Engines {
             docker_networks,
             networks,
             endpoints,
+            ports,
             journal: self.journal(host)?,
             links: links.lines().filter(|line| line.contains(": hopc")).count(),
         })
@@ -200,6 +211,11 @@ impl Engines {
                         "{host}: only Docker's {whose} have {docker:?}, only Hopsack has {hopsack:?}"
                     ));
                 }
+            }
+            let connected = told.guests.iter().filter(|guest| guest.runs && !guest.interfaces.is_empty());
+            let wanted: BTreeSet<u64> = connected.flat_map(|guest| guest.ports.clone()).collect();
+            if wanted != told.ports {
+                return Err(format!("{host}: Docker wants ports {wanted:?}, published are {:?}", told.ports));
             }
             let addresses = || told.endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone());
             let held: BTreeSet<IpAddr> = addresses().collect();

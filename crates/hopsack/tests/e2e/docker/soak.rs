@@ -134,7 +134,11 @@ impl Soak {
             (3, _, Some(network)) => format!("hopsack network rm {network}"),
             (4..=8, _, Some(network)) if guests.len() < CROWD => {
                 let always = if dice.random_ratio(1, 3) { "--restart always" } else { "" };
-                new(format!("--net {network} {always}"))
+                let port = match dice.random_ratio(1, 3) {
+                    true => format!("-p {}:80", dice.random_range(8000..8005)),
+                    false => String::new(),
+                };
+                new(format!("--net {network} {always} {port}"))
             }
             (9..=10, _, Some(network)) if guests.len() < CROWD => {
                 let last = dice.random_range(10..16);
@@ -255,6 +259,7 @@ impl Soak {
         // Docker takes no `--ip` in a network that was made on the same host without `--subnet`.
         let taken = ["is in use", "is being used", "networks with user configured subnets"];
         let taken = line.contains("--ip ") && taken.iter().any(|text| failure.contains(text));
+        let busy = failure.contains("of this host is published for");
         // Two removed it, or one removed it under the other's hands. What a container was in is gone with its network, and
         // Docker knows the network that came back by another id.
         let gone = ["not found", "no network", "no hopsack network", "No such network", "is being removed"];
@@ -263,7 +268,7 @@ impl Soak {
                 || is_removal
                 || line.starts_with("docker start")
                 || line.starts_with("docker restart"));
-        in_use || taken || gone
+        in_use || taken || busy || gone
     }
 
     /// Makes all whole again and looks whether all agree.
