@@ -7,15 +7,15 @@ use crate::intent::networks;
 use crate::member::Member;
 use crate::parts::Parts;
 use crate::report;
-use crate::trust::entry;
 use crate::trust::identity::Identity;
 use crate::trust::tokens;
+use crate::trust::{entry, leaving};
 use async_trait::async_trait;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, ChangeRequest, ContainerRequest, DetachRequest,
-    EndpointRequest, EndpointStatus, ErrorCode, EventKind, Events, HostStatus, InitAnswer, InitRequest,
-    JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks, PublishRequest, ReleaseRequest, Status,
-    SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
+    EndpointRequest, EndpointStatus, ErrorCode, EventKind, Events, HostRemoved, HostStatus, InitAnswer,
+    InitRequest, JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks, PublishRequest,
+    ReleaseRequest, RemoveHostRequest, Status, SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
 };
 use hopsack_store::Store;
 use hopsack_types::{Cidr, EndpointId, Network, NetworkId, PublishedPort, TokenId};
@@ -264,6 +264,11 @@ impl Api for Service {
 
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {
         Ok(report::hosts(&*self.0.inside()?))
+    }
+
+    async fn remove_host(&self, request: RemoveHostRequest) -> Result<HostRemoved, ApiError> {
+        let member = self.0.inside()?;
+        self.to_the_end(async move { leaving::remove(&member, request).await }).await
     }
 
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {

@@ -95,6 +95,13 @@ fn faults(member: &Member, status: &ClusterStatus) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if status.store.connected && !member.intent.borrow().intent.hosts.contains_key(&status.host) {
+        faults.push(
+            "this host was removed from the cluster and changes nothing any more: end its containers, stop its agent, \
+             remove its state directory, then join again"
+                .to_owned(),
+        );
+    }
     if !status.store.connected {
         faults.push(
             "the cluster's state cannot be written from here and may be out of date: check the network to the voters \

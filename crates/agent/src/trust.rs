@@ -7,5 +7,6 @@ pub mod authority;
 pub mod entry;
 pub mod identity;
 pub mod keyring;
+pub mod leaving;
 pub mod token;
 pub mod tokens;

@@ -150,6 +150,11 @@ impl Client {
         self.get(route::HOSTS)
     }
 
+    /// [`Api::remove_host`].
+    pub fn remove_host(&self, request: &RemoveHostRequest) -> Result<HostRemoved, ClientError> {
+        self.post(route::REMOVE_HOST, request)
+    }
+
     /// [`Api::propose_subnet`].
     pub fn propose_subnet(&self, request: &SubnetRequest) -> Result<Cidr, ClientError> {
         self.post(route::PROPOSE_SUBNET, request)

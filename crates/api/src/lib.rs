@@ -47,6 +47,8 @@ pub trait Api: Send + Sync {
     fn events(&self) -> Arc<Events>;
     /// The cluster's hosts.
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError>;
+    /// Removes a host whose agent does not answer. Its addresses are set aside, unless it is destroyed.
+    async fn remove_host(&self, request: RemoveHostRequest) -> Result<HostRemoved, ApiError>;
 
     /// Finds a subnet that overlaps nothing known: of `wanted`, or the next free one of a pool. Reserves nothing.
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<hopsack_types::Cidr, ApiError>;

@@ -104,6 +104,29 @@ pub struct TokenAnswer {
     pub address: SocketAddr,
 }
 
+/// Removes a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemoveHostRequest {
+    /// Its name, or as much of its id as tells it from others; of one that was removed before, its id.
+    pub host: String,
+    /// Whether it can never run again with what it had: its addresses are free then.
+    #[serde(default)]
+    pub destroyed: bool,
+}
+
+/// A host removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostRemoved {
+    /// Which.
+    pub id: HostId,
+    /// Its name; none if it was removed before.
+    pub name: Option<HostName>,
+    /// Networks in which it may still use addresses, which nobody else gets.
+    pub set_aside: Vec<NetworkName>,
+}
+
 /// Asks for a subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

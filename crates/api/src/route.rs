@@ -11,6 +11,7 @@ pub(crate) const STATUS: &str = "/v1/status";
 pub(crate) const EVENTS: &str = "/v1/events";
 pub(crate) const FOLLOW_EVENTS: &str = "/v1/events/follow";
 pub(crate) const HOSTS: &str = "/v1/hosts";
+pub(crate) const REMOVE_HOST: &str = "/v1/hosts/remove";
 pub(crate) const PROPOSE_SUBNET: &str = "/v1/subnets/propose";
 pub(crate) const NETWORKS: &str = "/v1/networks";
 pub(crate) const CREATE_NETWORK: &str = "/v1/networks/create";
@@ -64,6 +65,7 @@ mod tests {
             EVENTS,
             FOLLOW_EVENTS,
             HOSTS,
+            REMOVE_HOST,
             PROPOSE_SUBNET,
             NETWORKS,
             CREATE_NETWORK,

@@ -93,6 +93,7 @@ fn router(api: Arc<dyn Api>) -> Router {
         .route(route::EVENTS, post(async |State(api): Agent, Asked(r)| answer(Ok(events(&api.events(), &r)))))
         .route(route::FOLLOW_EVENTS, post(async |State(api): Agent, Asked(r)| follow(api.events(), r)))
         .route(route::HOSTS, get(async |State(api): Agent| answer(api.hosts().await)))
+        .route(route::REMOVE_HOST, post(async |State(api): Agent, Asked(r)| answer(api.remove_host(r).await)))
         .route(
             route::PROPOSE_SUBNET,
             post(async |State(api): Agent, Asked(r)| answer(api.propose_subnet(r).await)),

@@ -145,6 +145,10 @@ fn host_status() -> HostStatus {
     }
 }
 
+fn host_removed() -> HostRemoved {
+    HostRemoved { id: HostId::from_bytes([1; 16]), name: None, set_aside: vec![network().name] }
+}
+
 #[async_trait]
 impl Api for Notebook {
     async fn init(&self, request: InitRequest) -> Result<InitAnswer, ApiError> {
@@ -170,6 +174,9 @@ impl Api for Notebook {
     }
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError> {
         self.answer(&"hosts", vec![host_status()])
+    }
+    async fn remove_host(&self, request: RemoveHostRequest) -> Result<HostRemoved, ApiError> {
+        self.answer(&request, host_removed())
     }
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {
         self.answer(&request, network().subnets[0])
@@ -291,6 +298,7 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     assert_eq!(agent.last_asked(), format!("{:?}", token_status().id));
     passes!(status() => status());
     passes!(hosts() => vec![host_status()]);
+    passes!(remove_host(RemoveHostRequest { host: "h2".to_owned(), destroyed: true }) => host_removed());
     let avoid = network().subnets;
     passes!(propose_subnet(SubnetRequest { family: Family::V6, wanted: None, avoid }) => network().subnets[0]);
     let Network {

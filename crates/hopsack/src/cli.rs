@@ -250,6 +250,15 @@ pub struct Events {
 pub enum Host {
     /// List the cluster's hosts
     Ls(Listing),
+    /// Remove a host whose agent does not answer; its addresses are set aside, for it may still use them
+    Rm {
+        /// Its name, or the beginning of its id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        host: String,
+        /// It can never run again with what it had: its addresses are free
+        #[arg(long)]
+        destroyed: bool,
+    },
 }
 
 /// `hopsack network`

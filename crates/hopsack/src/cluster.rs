@@ -1,4 +1,4 @@
-//! `hopsack init`, `join` and `host ls`: how hosts become a cluster, and which ones they are.
+//! `hopsack init`, `join` and `host`: how hosts become a cluster, and which ones they are.
 
 use crate::cli::{Identity, Init, Join, JoinToken};
 use crate::error::CommandError;
@@ -7,7 +7,9 @@ use crate::parse::shortest;
 use crate::table::Table;
 use hopsack_agent::trust::token;
 use hopsack_api::client::Client;
-use hopsack_api::{HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest};
+use hopsack_api::{
+    HostRemoved, HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, RemoveHostRequest,
+};
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -100,6 +102,30 @@ fn show_hosts(hosts: &[HostStatus], out: &mut Output<'_>) -> Result<(), CommandE
         ]);
     }
     out.table(&table)
+}
+
+/// `hopsack host rm`
+pub fn remove(
+    client: &Client,
+    host: String,
+    destroyed: bool,
+    out: &mut Output<'_>,
+) -> Result<(), CommandError> {
+    show_removed(&client.remove_host(&RemoveHostRequest { host, destroyed })?, out)
+}
+
+fn show_removed(removed: &HostRemoved, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let HostRemoved { id, name, set_aside } = removed;
+    let id = id.short();
+    let name = name.as_ref().map_or_else(|| id.clone(), ToString::to_string);
+    out.line(format_args!("removed host {name}"))?;
+    if !set_aside.is_empty() {
+        out.line(format_args!(
+            "its addresses in {} stay set aside until it can never run again: `hopsack host rm {id} --destroyed`",
+            list(set_aside)
+        ))?;
+    }
+    Ok(())
 }
 
 /// Whether a host's agent answers, in a word.

@@ -58,6 +58,7 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Join(arguments) => cluster::join(&client, arguments, out)?,
         Command::Token(command) => token::run(&client, &command, out)?,
         Command::Host(cli::Host::Ls(listing)) => cluster::hosts(&client, listing.output, out)?,
+        Command::Host(cli::Host::Rm { host, destroyed }) => cluster::remove(&client, host, destroyed, out)?,
         Command::Status(listing) => status::run(&client, listing.output, out)?,
         Command::Events(arguments) => events::run(&client, arguments, out)?,
         Command::Network(command) => network::run(&client, command, out)?,

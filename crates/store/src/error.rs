@@ -15,6 +15,11 @@ pub enum StoreError {
         "the write was not answered within 3 s and may or may not have happened: look at the state before trying again"
     )]
     OutcomeUnknown,
+    /// The writer's host is in the cluster no more.
+    #[error(
+        "this host was removed from the cluster: stop its agent, remove its state directory, then join again"
+    )]
+    Removed,
     /// Nobody who can write was reached; nothing was written.
     #[error(
         "no host that can change the cluster's state is reachable; nothing was changed, running containers go on: check the network to the voters and try again"
@@ -167,6 +172,8 @@ pub enum Refusal {
     Unreachable,
     /// Any error of the answering host's own; its log has the cause. Nothing was written.
     Failed,
+    /// [`StoreError::Removed`].
+    Removed,
 }
 
 /// Why a host that passes writes on could not.
@@ -182,6 +189,7 @@ impl From<&StoreError> for Refusal {
             StoreError::KeyLength { bytes } => Self::KeyLength { bytes },
             StoreError::TxnTooLarge { bytes } => Self::TxnTooLarge { bytes },
             StoreError::Unreachable { .. } => Self::Unreachable,
+            StoreError::Removed => Self::Removed,
             StoreError::WriterFailed
             | StoreError::Stopped
             | StoreError::Exists { .. }
@@ -210,6 +218,7 @@ impl From<Refusal> for StoreError {
             Refusal::TxnTooLarge { bytes } => Self::TxnTooLarge { bytes },
             Refusal::Unreachable => Self::Unreachable { source: Box::new(Relayed) },
             Refusal::Failed => Self::WriterFailed,
+            Refusal::Removed => Self::Removed,
         }
     }
 }

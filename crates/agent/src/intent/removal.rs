@@ -62,8 +62,11 @@ impl Unfinished {
 async fn set_closing(member: &Member, id: NetworkId, closing: bool) -> Result<Option<Network>, AgentError> {
     change(member.store.as_ref(), |intent| {
         let Some(network) = intent.networks.get(&id) else { return Ok((Writes::new(), None)) };
-        if closing && let Some(refusal) = in_use(intent, network, &member.facts.users_of(id)) {
-            return Err(refusal.into());
+        if closing {
+            let users = member.facts.users_of(id);
+            if let Some(refusal) = in_use(intent, network, &users).or_else(|| set_aside(intent, network)) {
+                return Err(refusal.into());
+            }
         }
         let ledger = intent.ledgers.get(&id).cloned().unwrap_or_default();
         let ledger = Ledger { closing, ..ledger };
@@ -129,6 +132,18 @@ fn held(intent: &Intent, network: &Network) -> ApiError {
         some(&holders.into_iter().collect::<Vec<_>>())
     );
     ApiError::new(ErrorCode::Unavailable, message)
+}
+
+/// A removed host that may still use addresses of a network keeps that network.
+fn set_aside(intent: &Intent, network: &Network) -> Option<ApiError> {
+    let mut grants = intent.ledgers.get(&network.id)?.grants.values();
+    let host = grants.find(|grant| grant.quarantined)?.host.short();
+    let message = format!(
+        "network {} stays, because the removed host {host} may still use addresses of it: once it can never run again, \
+         say so with `hopsack host rm {host} --destroyed`",
+        network.name
+    );
+    Some(ApiError::new(ErrorCode::Conflict, message))
 }
 
 fn in_use(intent: &Intent, network: &Network, users: &[(HostId, String)]) -> Option<ApiError> {

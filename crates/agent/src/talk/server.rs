@@ -11,6 +11,7 @@ use crate::trust::admission::Admission;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_gossip::Source;
 use hopsack_store::{Refusal, Store, serve};
+use hopsack_types::intent::Key;
 use hopsack_types::{HostId, Revision};
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,6 +148,7 @@ impl Server {
                 None => Answer::Refused(ApiError::new(ErrorCode::Unavailable, "ask a voter for this")),
             },
             Question::Txn(txn) => match &self.admission {
+                Some(_) if !self.is_member(peer) => Answer::Txn(Err(Refusal::Removed)),
                 Some(_) => Answer::Txn(self.store.txn(txn).await.map_err(|error| Refusal::from(&error))),
                 None => Answer::Txn(Err(Refusal::NotLeader { leader: None })),
             },
@@ -168,6 +170,11 @@ impl Server {
                 Answer::Refused(ApiError::new(ErrorCode::Invalid, "this is answered by a stream"))
             }
         }
+    }
+
+    /// Whether a host that has a certificate is still in the cluster, as a voter knows.
+    fn is_member(&self, host: HostId) -> bool {
+        self.store.get(&Key::Host(host).to_string()).is_some()
     }
 
     async fn pass_on(&self, question: Question) -> Answer {

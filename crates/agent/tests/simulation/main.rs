@@ -4,7 +4,7 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `chaos`, `refusals`, `removal`, `attachments`, `ports`, `limits`: the tests.
+//! - `clusters`, `chaos`, `refusals`, `removal`, `leaving`, `attachments`, `ports`, `limits`: the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ mod attachments;
 mod chaos;
 mod clusters;
 mod kernel;
+mod leaving;
 mod limits;
 mod machine;
 mod network;

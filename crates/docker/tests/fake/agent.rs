@@ -169,6 +169,9 @@ impl Api for FakeApi {
         Ok(Vec::new())
     }
 
+    async fn remove_host(&self, _: RemoveHostRequest) -> Result<HostRemoved, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {
         let state = self.cluster.0.lock().unwrap();
         let mut all: Vec<Cidr> = state.networks.values().flat_map(|n| n.subnets.clone()).collect();

@@ -225,3 +225,48 @@ fn a_voter_that_is_killed_comes_back_with_all_that_was_agreed() {
     assert!(taken.contains("host name h2 is taken"), "{taken}");
     scene.end();
 }
+
+#[test]
+fn a_host_that_is_gone_is_removed_and_its_name_and_addresses_are_free_once_it_is_destroyed() {
+    require!(Root, Nft);
+    let scene = Scene::cluster(plain(3));
+    scene.network("web", &["--subnet", "10.40.0.0/24"]);
+    let lost = scene.attach("h3", "c3", "web", &[]).address().to_string();
+    let told = scene.refused("h1", 1, &["host", "rm", "h3"]);
+    assert_eq!(told, "error: the agent of host h3 answers: end its containers and stop its agent first");
+    let hosts: Value = serde_json::from_str(&scene.hopsack("h1", &["host", "ls", "-o", "json"])).unwrap();
+    let gone = hosts.as_array().unwrap().iter().find(|host| host["name"] == "h3").unwrap();
+    let id = &gone["id"].as_str().unwrap()[..10];
+    let h3 = scene.host("h3");
+    h3.stop(AGENT).unwrap();
+    wait::until("h3 to be silent", SETTLED, || {
+        scene
+            .hopsack("h2", &["host", "ls"])
+            .lines()
+            .any(|line| line.starts_with("h3") && line.contains("silent"))
+    })
+    .unwrap();
+    let told = scene.hopsack("h2", &["host", "rm", "h3"]);
+    let aside = format!(
+        "removed host h3\nits addresses in web stay set aside until it can never run again: `hopsack host rm {id} \
+         --destroyed`\n"
+    );
+    assert_eq!(told, aside);
+    wait::until("h1 to know", SETTLED, || !scene.hopsack("h1", &["host", "ls"]).contains("h3")).unwrap();
+    // What it may still use is nobody's.
+    scene.host("h1").container("c1").unwrap();
+    let attach = ["attach", "c1", "--network", "web", "--ip", &lost];
+    let told = scene.refused("h1", 1, &attach);
+    assert!(told.contains(id), "{told}");
+    let told = scene.refused("h1", 1, &["network", "rm", "web"]);
+    assert!(told.ends_with(&format!("say so with `hopsack host rm {id} --destroyed`")), "{told}");
+    assert_eq!(scene.hopsack("h1", &["host", "rm", id, "--destroyed"]), format!("removed host {id}\n"));
+    scene.hopsack("h1", &attach);
+    // A new machine takes the place of the old one.
+    h3.run(&["rm", "-r", "/var/lib/hopsack"]).unwrap();
+    h3.start(AGENT).unwrap();
+    scene.await_agent("h3");
+    scene.hopsack("h3", &["join", "10.77.1.1", "--token", &scene.token()]);
+    scene.await_paths();
+    scene.end();
+}
