@@ -184,17 +184,15 @@ fn with_dockers_gateway_docker_adds_its_interface_and_the_cluster_is_behind_ours
 #[test]
 fn an_engine_without_networks_of_ipv6_alone_is_told_so() {
     let docker = Docker::start();
-    let request = NetworkRequest {
+    let declared = NetworkRequest {
         name: Some("six".parse().unwrap()),
         subnets: vec!["fd60::/64".parse().unwrap()],
         ..NetworkRequest::default()
     };
-    let network = docker.run(docker.api.create_network(request)).unwrap();
-    let mark = json!({"com.docker.network.windowsshim.hnsid": network.id});
-    let pool = json!({"Pool": "fd60::/64", "Options": mark, "V6": true});
-    assert_eq!(docker.call("IpamDriver.RequestPool", pool)["PoolID"], "fd60::/64");
+    let network = docker.run(docker.api.create_network(declared)).unwrap();
     // Docker before 28 asks for IPv4 in any case.
-    let pool = json!({"Pool": "", "Options": mark, "V6": false});
-    let refused = docker.refused("IpamDriver.RequestPool", pool);
+    let requested = [request(&docker, "", "", ""), request(&docker, "fd60::/64", "", "")];
+    let mark = json!({"com.docker.network.windowsshim.hnsid": network.id});
+    let refused = docker.refused("NetworkDriver.CreateNetwork", create(&requested, mark, false));
     assert!(refused.contains("network six has IPv6 only"), "{refused}");
 }

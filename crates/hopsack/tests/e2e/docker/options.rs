@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 
 /// What differs between networks of the same options, and between an original and its copies, is left out.
 const SHOWN: &str = "{{.Driver}} {{.IPAM.Driver}} ipv6={{.EnableIPv6}} internal={{.Internal}} {{json .Labels}} {{json .IPAM.Config}}\
-    {{range $key, $value := .Options}}{{if ne $key \"hopsack.network\"}} {{$key}}={{$value}}{{end}}{{end}}";
+    {{range $key, $value := .Options}}{{if ne $key \"com.docker.network.windowsshim.hnsid\"}} {{$key}}={{$value}}{{end}}{{end}}";
 
 impl Engines {
     /// What an engine shows of a network.
@@ -181,6 +181,15 @@ fn ranges_gateways_auxiliary_addresses_and_options_are_so_on_all_hosts_whoever_m
         // Docker's own command knows some of them itself.
         let own = ["no matching subnet", "overlapping subnet", "must have a corresponding subnet"];
         assert!(refused.contains(words) || own.iter().any(|own| refused.contains(own)), "{wrong}: {refused}");
+    }
+    // Without IPv4, a network is Hopsack's alone on engines that have none such.
+    engines.scene.hopsack("h1", &["network", "create", "six", "--subnet", "fd63::/64"]);
+    for host in HOSTS {
+        wait::until(&format!("{host} to say that Docker lacks the network"), SETTLED, || {
+            engines.scene.hopsack(host, &["status"]).contains("network six has IPv6 only")
+        })
+        .unwrap();
+        assert!(!engines.lists(host, "six"));
     }
     let refused = engines.refused("h1", &format!("{CREATE} --ipam-opt k=v wrong"));
     assert!(refused.contains("unknown option --ipam-opt k"), "{refused}");
