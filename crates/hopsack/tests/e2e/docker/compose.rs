@@ -15,7 +15,8 @@ services:
       back:
   app:
     image: bb
-    command: sleep 100000
+    command: httpd -f -p 80 -h /etc
+    ports: ["8088:80"]
     networks:
       front: { aliases: [site] }
       shared:
@@ -33,7 +34,7 @@ networks:
     labels: { tier: outer }
     ipam:
       driver: hopsack
-      config: [{ subnet: 10.60.0.0/16 }, { subnet: "fd60::/64" }]
+      config: [{ subnet: 10.60.0.0/16, ip_range: 10.60.2.0/24, gateway: 10.60.0.5 }, { subnet: "fd60::/64" }]
   back:
     driver: hopsack
     driver_opts: { hopsack.isolation: none }
@@ -107,9 +108,16 @@ fn one_project_runs_on_two_hosts_that_have_the_same_file() {
     // Addresses as the file says, and everybody reaches everybody of a network.
     let web = engines.addresses("h1", "shop_web_1", "shop_front");
     assert_eq!(web, ["10.60.1.10".parse::<IpAddr>().unwrap(), "fd60::1:10".parse().unwrap()]);
+    let app = engines.addresses("h1", "shop_app_1", "shop_front")[0].to_string();
+    assert!(app.starts_with("10.60.2."), "{app} is not of the file's ip_range");
+    for host in HOSTS {
+        let gateways = "network inspect -f {{range.IPAM.Config}}{{.Gateway}},{{end}} shop_front";
+        assert!(engines.docker(host, gateways).starts_with("10.60.0.5,"), "{host}");
+    }
+    engines.await_answer("h2", "db", "10.60.0.5");
     let cache = engines.address("h3", "shop_cache_1", "shop_back").to_string();
     let shared = engines.address("h1", "shop_app_1", "shared").to_string();
-    for to in ["10.60.1.10", "fd60::1:10", &cache, &shared] {
+    for to in ["10.60.1.10", "fd60::1:10", &app, &cache, &shared] {
         engines.await_answer("h2", "db", to);
     }
     engines.await_answer("h1", "web", "10.60.1.20");
@@ -117,6 +125,7 @@ fn one_project_runs_on_two_hosts_that_have_the_same_file() {
     for name in ["www", "site"] {
         engines.await_answer("h1", "app", name);
     }
+    wait::until("the published port to answer", SETTLED, || engines.fetches("h3", "h1", "8088")).unwrap();
     engines.compose("h2", PROJECT, "exec -T db ping -c 1 -W 1 10.60.1.10");
 
     // Nothing has changed, so nothing is made anew.

@@ -51,7 +51,7 @@ impl Engines {
     }
 
     /// Whether a host gets something by HTTP from a port of another.
-    fn fetches(&self, from: &str, to: &str, port: &str) -> bool {
+    pub(super) fn fetches(&self, from: &str, to: &str, port: &str) -> bool {
         let address = self.host(to).address().unwrap();
         let fetch = format!(
             "exec 3<>/dev/tcp/{address}/{port} && printf 'GET /hosts HTTP/1.0\\r\\n\\r\\n' >&3 && grep localhost <&3"
