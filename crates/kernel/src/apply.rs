@@ -472,7 +472,9 @@ fn changes_in_place(observed: &Link, desired: &Link) -> bool {
 /// The device that a route leads out of.
 pub(crate) const fn device_of(route: &Route) -> Option<&IfName> {
     match &route.target {
-        RouteTarget::Via { device, .. } | RouteTarget::Device(device) => Some(device),
+        RouteTarget::Via { device, .. } | RouteTarget::Device(device) | RouteTarget::Local(device) => {
+            Some(device)
+        }
         RouteTarget::Unreachable | RouteTarget::Blackhole => None,
     }
 }
@@ -482,7 +484,8 @@ pub(crate) fn route_name(key: &RouteKey) -> String {
     if key.table == hopsack_plan::state::MAIN_TABLE {
         key.destination.to_string()
     } else {
-        format!("{} table {}", key.destination, key.table)
+        let metric = key.metric.map(|metric| format!(" metric {metric}")).unwrap_or_default();
+        format!("{} table {}{metric}", key.destination, key.table)
     }
 }
 

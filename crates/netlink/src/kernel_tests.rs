@@ -179,6 +179,12 @@ fn routes_of_every_kind_read_back_and_others_are_left_alone() {
         ] {
             routes.push(Route { kind, device: None, on_link: false, ..unicast(destination, None, index) });
         }
+        // As many as there are devices, of which each has its own metric.
+        for metric in [4711, 4712] {
+            let kind = RouteKind::Local;
+            let metric = Some(metric);
+            routes.push(Route { table: 255, kind, metric, ..unicast("::1/128", None, index) });
+        }
         let foreign = Route { protocol: 4, ..unicast("10.99.0.0/24", None, index) };
         socket.add_route(&foreign).unwrap();
         for route in &routes {
@@ -192,18 +198,18 @@ fn routes_of_every_kind_read_back_and_others_are_left_alone() {
         assert_eq!(found.len(), routes.len(), "{found:#?}");
         for route in &mut found {
             // IPv6 shows the metric that it chose and the loopback device of a route that drops.
-            route.metric = None;
-            if route.kind != RouteKind::Unicast {
-                route.device = None;
+            if route.kind != RouteKind::Local {
+                route.metric = None;
+                route.device = route.device.filter(|_| route.kind == RouteKind::Unicast);
             }
             assert!(routes.contains(route), "{route:#?}");
         }
         for route in &routes {
-            socket.remove_route(route.table, route.destination, PROTOCOL).unwrap();
-            let again = socket.remove_route(route.table, route.destination, PROTOCOL);
+            socket.remove_route(route.table, route.destination, route.metric, PROTOCOL).unwrap();
+            let again = socket.remove_route(route.table, route.destination, route.metric, PROTOCOL);
             assert!(again.unwrap_err().is_gone());
         }
-        assert!(socket.remove_route(254, foreign.destination, PROTOCOL).unwrap_err().is_gone());
+        assert!(socket.remove_route(254, foreign.destination, None, PROTOCOL).unwrap_err().is_gone());
         let main = RouteFilter { protocol: Some(4), table: Some(254) };
         assert_eq!(socket.routes(Family::V4, main).unwrap().len(), 1);
         assert_eq!(socket.routes(Family::V4, RouteFilter { protocol: None, table: Some(77) }).unwrap(), []);

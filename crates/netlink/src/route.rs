@@ -45,7 +45,9 @@ pub enum Kind {
     Unreachable,
     /// Drops it in silence.
     Blackhole,
-    /// Local, broadcast, multicast and others that we never make.
+    /// Takes it for this host.
+    Local,
+    /// Broadcast, multicast and others that we never make.
     Other,
 }
 
@@ -91,13 +93,20 @@ impl Socket {
         self.change(&task, message, NLM_F_CREATE | NLM_F_REPLACE)
     }
 
-    /// Removes the route of that table, destination and protocol.
-    pub fn remove_route(&mut self, table: u32, destination: Cidr, protocol: u8) -> Result<(), NetlinkError> {
+    /// Removes the route of that table, destination and protocol, and of that metric if one is given.
+    pub fn remove_route(
+        &mut self,
+        table: u32,
+        destination: Cidr,
+        metric: Option<u32>,
+        protocol: u8,
+    ) -> Result<(), NetlinkError> {
         let mut message = RouteMessage::default();
         message.header = header_of(table, destination, protocol);
         // Matches a route of any scope.
         message.header.scope = RouteScope::NoWhere;
         message.attributes = key_of(table, destination);
+        message.attributes.extend(metric.map(RouteAttribute::Priority));
         let task = Task { operation: "remove route", object: &destination };
         self.change(&task, RouteNetlinkMessage::DelRoute(message), 0)
     }
@@ -135,6 +144,7 @@ fn message_of(route: &Route) -> RouteMessage {
         Kind::Unicast => RouteType::Unicast,
         Kind::Unreachable => RouteType::Unreachable,
         Kind::Blackhole => RouteType::BlackHole,
+        Kind::Local => RouteType::Local,
         Kind::Other => RouteType::Unspec,
     };
     // IPv4 wants to know that a destination without a gateway is on the link; IPv6 has no scopes of routes.
@@ -181,6 +191,7 @@ fn decode(message: &RouteNetlinkMessage) -> Option<Route> {
             RouteType::Unicast => Kind::Unicast,
             RouteType::Unreachable => Kind::Unreachable,
             RouteType::BlackHole => Kind::Blackhole,
+            RouteType::Local => Kind::Local,
             _ => Kind::Other,
         },
         gateway: None,

@@ -120,7 +120,7 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
                 let source = survey.own.address(family).filter(|_| target != RouteTarget::Unreachable);
                 // No MTU: probes are what finds it.
                 let route = Route { target, source, mtu: None };
-                state.routes.insert(RouteKey { table, destination: Cidr::host(address) }, route);
+                state.routes.insert(RouteKey::new(table, Cidr::host(address)), route);
             }
         }
     }

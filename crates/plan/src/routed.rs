@@ -1,13 +1,15 @@
 //! Routed networks: the device of host addresses, endpoints' links, and who is reached how.
 
 use crate::paths::Way;
-use crate::state::{Container, HostState, Link, LinkKind, MAIN_TABLE, Route, RouteKey, RouteTarget};
+use crate::state::{
+    Container, HostState, LOCAL_TABLE, Link, LinkKind, MAIN_TABLE, Route, RouteKey, RouteTarget,
+};
 use crate::survey::{Peer, Survey, container_end};
 use crate::view::{Attachment, Endpoint};
-use hopsack_types::numbers::{ALIAS_PREFIX, next_hop_v4, next_hop_v6};
+use hopsack_types::numbers::{ALIAS_PREFIX, loopback_metric, next_hop_v4, next_hop_v6};
 use hopsack_types::{Cidr, Family, IfName};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Length of the prefix of an IPv6 next hop on the host's end of a pair: with it comes the on-link route by which
 /// the host answers the container's own link-local address.
@@ -81,7 +83,7 @@ fn add_route(
     if survey.uses(family) {
         let leads_on = matches!(target, RouteTarget::Via { .. } | RouteTarget::Device(_));
         let source = survey.own.address(family).filter(|_| leads_on);
-        let key = RouteKey { table: MAIN_TABLE, destination };
+        let key = RouteKey::new(MAIN_TABLE, destination);
         state.routes.insert(key, Route { target, source, mtu });
     }
 }
@@ -119,9 +121,25 @@ fn add_endpoint(survey: &Survey<'_>, device: &IfName, endpoint: &Endpoint, state
     for address in addresses {
         add_route(survey, state, Cidr::host(address), RouteTarget::Device(device.clone()), None);
         state.neighbours.insert((device.clone(), address), endpoint.mac);
+        add_way_to_the_loopback(device, endpoint, address, state);
         let next_hop = next_hop(address);
         if let (IpAddr::V6(_), Ok(net)) = (next_hop, IpNet::new(next_hop, LINK_LOCAL_LENGTH)) {
             state.addresses.insert((device.clone(), net));
         }
+    }
+}
+
+/// Answers of a port that is published at `::1` come in by the container's link, and the kernel takes what is for a
+/// loopback address only where a route says so of the very device. What comes from a container *for* `::1` it has
+/// dropped by then (RFC 4291, section 2.5.3); the route of `lo` comes first for all others.
+fn add_way_to_the_loopback(device: &IfName, endpoint: &Endpoint, address: IpAddr, state: &mut HostState) {
+    let is_at_loopback = |at: IpAddr| at.is_ipv6() && (at.is_unspecified() || at.is_loopback());
+    if address.is_ipv6() && endpoint.ports.iter().any(|published| is_at_loopback(published.host.address)) {
+        let destination = Cidr::host(Ipv6Addr::LOCALHOST.into());
+        let metric = Some(loopback_metric(endpoint.id));
+        let key = RouteKey { table: LOCAL_TABLE, destination, metric };
+        state
+            .routes
+            .insert(key, Route { target: RouteTarget::Local(device.clone()), source: None, mtu: None });
     }
 }

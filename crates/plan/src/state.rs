@@ -99,7 +99,19 @@ pub struct RouteKey {
     pub table: u32,
     /// Destination.
     pub destination: Cidr,
+    /// Tells routes of one table and destination apart, of which the least counts; none: there is one.
+    pub metric: Option<u32>,
 }
+
+impl RouteKey {
+    /// The one route of a table to a destination.
+    pub const fn new(table: u32, destination: Cidr) -> Self {
+        Self { table, destination, metric: None }
+    }
+}
+
+/// The routing table of this host's own addresses.
+pub const LOCAL_TABLE: u32 = 255;
 
 /// The main routing table's number.
 pub const MAIN_TABLE: u32 = 254;
@@ -127,6 +139,8 @@ pub enum RouteTarget {
     },
     /// Straight out of a device.
     Device(IfName),
+    /// To this host itself, where a packet comes in by a device.
+    Local(IfName),
     /// Answered with ICMP unreachable.
     Unreachable,
     /// Dropped in silence.

@@ -1,7 +1,7 @@
 //! Every number that Hopsack claims in a shared space, with its reason. Nowhere else may such a number stand.
 
 use crate::address::Mac;
-use crate::id::{HostId, NetworkId};
+use crate::id::{EndpointId, HostId, NetworkId};
 use sha2::{Digest, Sha256};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -75,6 +75,12 @@ pub fn next_hop_v4(network: NetworkId) -> Ipv4Addr {
     let x = 1 + h[0] % 253;
     let x = if x >= 169 { x + 1 } else { x };
     Ipv4Addr::new(169, 254, x, 1 + h[1] % 254)
+}
+
+/// Metric of an endpoint's route to `::1`: each endpoint's another, by its random id, and all above that of `lo`, 0.
+pub const fn loopback_metric(endpoint: EndpointId) -> u32 {
+    let [a, b, c, d, ..] = *endpoint.as_bytes();
+    u32::from_be_bytes([a | 0x80, b, c, d])
 }
 
 /// The IPv6 next hop of a network's containers: a link-local address by hash. One per network and not `fe80::1`

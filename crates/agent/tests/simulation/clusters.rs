@@ -147,7 +147,7 @@ fn nothing_is_refused(world: &World) -> bool {
 async fn drift(world: &mut World) {
     let host = usize::try_from(world.throw(3)).unwrap();
     let container = *world.held().iter().find(|(_, container)| container.host == host).unwrap().0;
-    let container = RouteKey { table: MAIN_TABLE, destination: Cidr::host(container) };
+    let container = RouteKey::new(MAIN_TABLE, Cidr::host(container));
     sleep(A_WHILE).await;
     let kernel = world.hosts[host].kernel.clone();
     let before = kernel.state();

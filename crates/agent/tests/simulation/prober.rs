@@ -59,7 +59,7 @@ impl SimProber {
 }
 
 fn has_route(state: &HostState, table: u32, to: IpAddr) -> bool {
-    state.routes.contains_key(&RouteKey { table, destination: Cidr::host(to) })
+    state.routes.contains_key(&RouteKey::new(table, Cidr::host(to)))
 }
 
 #[async_trait]

@@ -179,7 +179,7 @@ fn set_routes(socket: &mut Socket, device: u32, next_hops: &BTreeSet<IpAddr>) ->
             None => next_hops.contains(&route.destination.first()),
         };
         if !stays {
-            ignore_gone(socket.remove_route(MAIN_TABLE, route.destination, ROUTE_PROTOCOL))?;
+            ignore_gone(socket.remove_route(MAIN_TABLE, route.destination, None, ROUTE_PROTOCOL))?;
         }
     }
     let has = |destination: Cidr, gateway: Option<IpAddr>| {

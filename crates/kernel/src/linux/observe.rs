@@ -139,16 +139,19 @@ fn observe_veth(link: &Found, all: &BTreeMap<u32, Found>, desired: Option<&Link>
     }
 }
 
-/// None for routes that we never make (several next hops, a table of local addresses).
+/// None for routes that we never make (several next hops).
 fn observe_route(route: &FoundRoute, links: &BTreeMap<u32, Found>) -> Option<(RouteKey, Route)> {
     let device = || route.device.and_then(|index| links.get(&index)).map(|link| link.name.clone());
     let target = match (route.kind, route.gateway) {
         (RouteKind::Unicast, Some(next_hop)) => RouteTarget::Via { next_hop, device: device()? },
         (RouteKind::Unicast, None) => RouteTarget::Device(device()?),
+        (RouteKind::Local, _) => RouteTarget::Local(device()?),
         (RouteKind::Unreachable, _) => RouteTarget::Unreachable,
         (RouteKind::Blackhole, _) => RouteTarget::Blackhole,
         (RouteKind::Other, _) => return None,
     };
-    let key = RouteKey { table: route.table, destination: route.destination };
+    // Of other kinds there is one, and IPv6 shows the metric that it chose itself.
+    let metric = route.metric.filter(|_| route.kind == RouteKind::Local);
+    let key = RouteKey { table: route.table, destination: route.destination, metric };
     Some((key, Route { target, source: route.source, mtu: route.mtu }))
 }

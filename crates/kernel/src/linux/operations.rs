@@ -24,6 +24,7 @@ impl LinuxKernel {
         let (kind, gateway, device) = match &route.target {
             RouteTarget::Via { next_hop, device } => (RouteKind::Unicast, Some(*next_hop), Some(device)),
             RouteTarget::Device(device) => (RouteKind::Unicast, None, Some(device)),
+            RouteTarget::Local(device) => (RouteKind::Local, None, Some(device)),
             RouteTarget::Unreachable => (RouteKind::Unreachable, None, None),
             RouteTarget::Blackhole => (RouteKind::Blackhole, None, None),
         };
@@ -37,7 +38,7 @@ impl LinuxKernel {
             source: route.source,
             mtu: route.mtu,
             protocol: ROUTE_PROTOCOL,
-            metric: None,
+            metric: key.metric,
         })
     }
 
@@ -209,7 +210,7 @@ impl Operations for LinuxKernel {
     }
 
     fn remove_route(&mut self, key: &RouteKey) -> Result<(), KernelError> {
-        Ok(self.socket.remove_route(key.table, key.destination, ROUTE_PROTOCOL)?)
+        Ok(self.socket.remove_route(key.table, key.destination, key.metric, ROUTE_PROTOCOL)?)
     }
 }
 

@@ -172,8 +172,8 @@ fn what_somebody_changes_inside_a_container_is_put_right() {
         let changes: [Meddling<'_>; 6] = [
             &|socket, link| socket.remove_address(link, "10.32.4.2/32".parse().unwrap()).unwrap(),
             &|socket, link| socket.add_address(link, "10.99.0.1/32".parse().unwrap()).unwrap(),
-            &|socket, _| socket.remove_route(254, "0.0.0.0/0".parse().unwrap(), 72).unwrap(),
-            &|socket, _| socket.remove_route(254, "::/0".parse().unwrap(), 72).unwrap(),
+            &|socket, _| socket.remove_route(254, "0.0.0.0/0".parse().unwrap(), None, 72).unwrap(),
+            &|socket, _| socket.remove_route(254, "::/0".parse().unwrap(), None, 72).unwrap(),
             &|socket, link| {
                 socket.change_link(link, &LinkChange { up: Some(false), ..LinkChange::default() }).unwrap();
             },
@@ -335,7 +335,7 @@ fn a_watch_tells_of_others_changes_and_not_of_ours() {
             },
             &mut || {
                 let mut socket = Socket::open().unwrap();
-                socket.remove_route(254, "10.32.8.0/29".parse().unwrap(), 72).unwrap();
+                socket.remove_route(254, "10.32.8.0/29".parse().unwrap(), None, 72).unwrap();
             },
         ];
         for meddle in meddling {

@@ -15,7 +15,7 @@ use hopsack_netlink::Socket;
 use hopsack_netlink::link::{Base, LinkChange};
 use hopsack_netlink::netns::in_new_ns;
 use hopsack_plan::HostState;
-use hopsack_plan::state::{Container, LinkKind, RouteTarget};
+use hopsack_plan::state::{Container, LOCAL_TABLE, LinkKind, Route, RouteKey, RouteTarget};
 use states::{full, name, without_each};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -133,6 +133,7 @@ on_both!(
     links_change_in_place,
     a_vxlan_device_of_another_kind_is_made_anew_with_all_that_is_on_it,
     routes_change_their_target,
+    links_have_routes_of_their_own_to_the_loopback_beside_each_other,
     a_link_that_is_down_is_raised_with_all_that_it_lost,
 );
 
@@ -233,6 +234,24 @@ fn routes_change_their_target(kernel: &mut dyn Kernel, container: &Path) {
         }
         reconcile(kernel, &desired);
     }
+}
+
+fn links_have_routes_of_their_own_to_the_loopback_beside_each_other(
+    kernel: &mut dyn Kernel,
+    container: &Path,
+) {
+    let without = full(container);
+    let to_loopback = |link: &str, metric: u32| {
+        let key = RouteKey { metric: Some(metric), ..states::key(LOCAL_TABLE, "::1/128") };
+        (key, Route { target: RouteTarget::Local(name(link)), source: None, mtu: None })
+    };
+    let mut desired = without.clone();
+    desired.routes.extend([to_loopback("hopc0000000001", 4711), to_loopback("hopvxlan", 4712)]);
+    reconcile(kernel, &desired);
+    let (gone, _) = to_loopback("hopc0000000001", 4711);
+    desired.routes.remove(&gone);
+    reconcile(kernel, &desired);
+    reconcile(kernel, &without);
 }
 
 fn a_link_that_is_down_is_raised_with_all_that_it_lost(kernel: &mut dyn Kernel, container: &Path) {

@@ -20,7 +20,7 @@ pub const fn mac(last: u8) -> Mac {
 }
 
 pub fn key(table: u32, destination: &str) -> RouteKey {
-    RouteKey { table, destination: destination.parse().unwrap() }
+    RouteKey::new(table, destination.parse().unwrap())
 }
 
 pub fn veth(number: u8, container: Container) -> (IfName, Link) {
@@ -180,7 +180,9 @@ fn remove_link(state: &mut HostState, link: &IfName) {
     state.sysctls.retain(|setting, _| !setting.contains(link.as_str()));
     state.routes.retain(|_, route| {
         let over = match &route.target {
-            RouteTarget::Via { device, .. } | RouteTarget::Device(device) => device == link,
+            RouteTarget::Via { device, .. } | RouteTarget::Device(device) | RouteTarget::Local(device) => {
+                device == link
+            }
             RouteTarget::Unreachable | RouteTarget::Blackhole => false,
         };
         !over && route.source.is_none_or(|source| !sources.contains(&source))

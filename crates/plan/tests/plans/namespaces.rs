@@ -167,15 +167,19 @@ fn add_link(script: &mut String, name: &IfName, link: &Link) {
     let _ = writeln!(script, "ip link add {name} {mac} mtu {} type {kind}; ip link set {name} up", link.mtu);
 }
 
-fn add_route(script: &mut String, RouteKey { table, destination }: &RouteKey, route: &Route) {
+fn add_route(script: &mut String, RouteKey { table, destination, metric }: &RouteKey, route: &Route) {
     let (kind, target) = match &route.target {
         RouteTarget::Via { next_hop, device } => ("", format!("via {next_hop} dev {device} onlink")),
         RouteTarget::Device(device) => ("", format!("dev {device}")),
+        RouteTarget::Local(device) => ("local", format!("dev {device}")),
         RouteTarget::Unreachable => ("unreachable", String::new()),
         RouteTarget::Blackhole => ("blackhole", String::new()),
     };
     let source = route.source.map(|source| format!("src {source}")).unwrap_or_default();
     let mtu = route.mtu.map(|mtu| format!("mtu {mtu}")).unwrap_or_default();
-    let _ =
-        writeln!(script, "ip route add {kind} {destination} {target} table {table} proto 72 {source} {mtu}");
+    let metric = metric.map(|metric| format!("metric {metric}")).unwrap_or_default();
+    let _ = writeln!(
+        script,
+        "ip route add {kind} {destination} {target} table {table} proto 72 {metric} {source} {mtu}"
+    );
 }

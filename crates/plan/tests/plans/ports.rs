@@ -3,6 +3,7 @@
 use crate::cluster::{ALL, DB, H1, WEB, device, endpoint, ip, view};
 use hopsack_lab::require;
 use hopsack_nft::Nft;
+use hopsack_plan::state::{Route, RouteTarget};
 use hopsack_plan::view::View;
 use hopsack_plan::{HostState, plan};
 use hopsack_types::firewall::{Field, Firewall};
@@ -88,6 +89,16 @@ fn only_devices_whose_ports_are_at_the_loopback_carry_packets_of_the_loopback() 
     assert_eq!(route_localnet(device("hopc0202020202").as_str()), "0");
     let first = &state.firewall.chains["endpoint_in"].rules[0];
     assert_eq!(first.body, "ip daddr 127.0.0.0/8 counter drop", "so no container may send there");
+}
+
+#[test]
+fn answers_to_the_loopback_find_their_way_in_by_the_devices_of_ports_that_are_published_there() {
+    let at = |address: &str| plan(&with_ports(&[published(Protocol::Tcp, address, 80, 80)], &[]), &ALL);
+    for (address, expected) in [("::", 1), ("::1", 1), ("fd32::1", 0), ("0.0.0.0", 0)] {
+        let state = at(address);
+        let local = |route: &&Route| route.target == RouteTarget::Local(device("hopc0101010101"));
+        assert_eq!(state.routes.values().filter(local).count(), expected, "{address}");
+    }
 }
 
 fn ports() -> impl Strategy<Value = Vec<PublishedPort>> {

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 
 fn route<'a>(state: &'a HostState, table: u32, destination: &str) -> Option<&'a Route> {
-    state.routes.get(&RouteKey { table, destination: cidr(destination) })
+    state.routes.get(&RouteKey::new(table, cidr(destination)))
 }
 
 fn main_route(state: &HostState, destination: &str) -> Route {
@@ -301,7 +301,7 @@ proptest! {
     #[test]
     fn every_subnet_and_pool_has_an_end_and_every_peer_prefix_one_route(view in views()) {
         let state = plan(&view, &ALL);
-        let main = |destination: Cidr| state.routes.get(&RouteKey { table: MAIN_TABLE, destination });
+        let main = |destination: Cidr| state.routes.get(&RouteKey::new(MAIN_TABLE, destination));
         let subnets = view.networks.values().flat_map(|network| network.network.subnets.iter().copied());
         for prefix in subnets.chain(view.pools.values().map(|pool| pool.cidr)) {
             prop_assert_eq!(main(prefix).map(|route| &route.target), Some(&RouteTarget::Unreachable));
@@ -327,7 +327,7 @@ proptest! {
                     let resolved = state.neighbours.contains_key(&(device.clone(), *next_hop));
                     prop_assert_eq!(resolved, *device != view.underlay.device);
                 }
-                RouteTarget::Device(device) => prop_assert!(known(device)),
+                RouteTarget::Device(device) | RouteTarget::Local(device) => prop_assert!(known(device)),
                 RouteTarget::Unreachable | RouteTarget::Blackhole => prop_assert_eq!(route.mtu, None),
             }
             let source = route.source.map(ipnet::IpNet::from);
