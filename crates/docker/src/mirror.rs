@@ -9,8 +9,8 @@ use crate::plan::{Action, mirror_plan, network_of};
 use crate::stale::StaleEndpoints;
 use crate::status::{DockerStatus, EngineState};
 use futures::StreamExt;
-use hopsack_api::{Api, EventKind, Networks};
-use hopsack_types::{ChosenBy, Cidr, Network, NetworkId, NetworkOptions};
+use hopsack_api::{Api, DockerNetwork, EventKind, NetworkRequest, Networks};
+use hopsack_types::{ChosenBy, Cidr, Family, Network, NetworkId, NetworkOptions};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -166,8 +166,8 @@ impl Mirror {
             }
             Action::Refuse { docker, name, labels, winner } => {
                 let Some(winner) = intent.networks.get(&winner) else { return Ok(()) };
-                let loser = intent.made_here(&docker);
-                let loser = Network { name, labels, docker: None, ..loser.unwrap_or(winner).clone() };
+                let loser = intent.made_here(&docker).unwrap_or(winner);
+                let loser = Network { name, labels, ..loser.clone() };
                 self.refuse(&docker, &loser, winner, &intent.pools, memory).await
             }
             Action::Renew { docker, network } => {
@@ -216,6 +216,12 @@ impl Mirror {
         }
         self.links.forget(docker);
         self.engine.remove(docker).await?;
+        // Two hosts found the same free subnet for two networks. Nobody had asked for it, so another does as well.
+        if loser.id == winner.id && name != &winner.name && is_found(loser, pools) {
+            self.api.create_network(made_again(docker, loser)).await?;
+            info!(network = %name, "made again, since another host was quicker to take its subnet");
+            return Ok(());
+        }
         if is_same(loser, winner, pools) {
             info!(network = %name, "the same network was made elsewhere at the same time: they are one");
             return Ok(());
@@ -255,19 +261,39 @@ fn subnets(network: &Network) -> String {
     network.subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Whether a network's subnets may have been found in pools, and nothing else speaks for their having been given.
+fn is_found(network: &Network, pools: &[Cidr]) -> bool {
+    let in_pools = |subnet: &Cidr| pools.iter().any(|pool| pool.covers(subnet));
+    network.subnets.iter().all(in_pools) && network.ranges.is_empty() && network.reserved.is_empty()
+}
+
+/// The same network, which the engine knew under `docker`, in the next free subnets.
+fn made_again(docker: &str, network: &Network) -> NetworkRequest {
+    NetworkRequest {
+        name: Some(network.name.clone()),
+        both_families: network.subnets.iter().any(|subnet| subnet.family() == Family::V6),
+        isolation: network.isolation,
+        internal: network.internal,
+        exit: network.exit,
+        mtu: network.mtu,
+        labels: network.labels.clone(),
+        docker: Some(DockerNetwork { id: docker.to_owned() }),
+        ..NetworkRequest::default()
+    }
+}
+
 /// Whether two networks are what the same command makes. Subnets out of a pool may have been found or given; either way
 /// the one network serves as well as the other.
 fn is_same(one: &Network, other: &Network, pools: &[Cidr]) -> bool {
-    let found = |network: &Network| network.subnets.iter().all(|s| pools.iter().any(|pool| pool.covers(s)));
-    let families = |network: &Network| -> BTreeSet<bool> {
-        network.subnets.iter().map(|subnet| subnet.first().is_ipv6()).collect()
-    };
+    let families =
+        |network: &Network| -> BTreeSet<Family> { network.subnets.iter().map(Cidr::family).collect() };
     let subnets = |network: &Network| network.subnets.iter().copied().collect::<BTreeSet<Cidr>>();
     let options = |network: &Network| (network.isolation, network.internal, network.exit, network.mtu);
     one.name == other.name
         && one.labels == other.labels
         && options(one) == options(other)
-        && (subnets(one) == subnets(other) || found(one) && found(other) && families(one) == families(other))
+        && (subnets(one) == subnets(other)
+            || is_found(one, pools) && is_found(other, pools) && families(one) == families(other))
 }
 
 fn state_of(error: &DockerError) -> EngineState {

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use fake::{FakeApi, FakeCluster, NoWires};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use hopsack_api::{AllocateRequest, Api, DockerNetwork, EndpointRequest, EventKind, NetworkRequest};
+use hopsack_api::{
+    AllocateRequest, Api, DockerNetwork, EndpointRequest, EventKind, NameRequest, NetworkRequest,
+};
 use hopsack_docker::{
     DRIVER, DockerEngine, DockerError, DockerStatus, Engine, EngineContainer, EngineNetwork, EngineState,
     FrontDoor, NetworkCopy,
@@ -17,7 +19,7 @@ use hopsack_docker::{
 use hopsack_types::{ContainerRef, EndpointId, Family, Labels, Network, NetworkId, NetworkName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -162,7 +164,7 @@ impl Engine for MemoryEngine {
 }
 
 /// What dockerd asks while it makes a copy.
-async fn call_back(plugin: &PathBuf, id: &str, copy: &NetworkCopy) {
+async fn call_back(plugin: &Path, id: &str, copy: &NetworkCopy) {
     let mark = serde_json::json!({ "com.docker.network.windowsshim.hnsid": copy.network });
     let subnet = &copy.subnets[0].prefix;
     let pool = serde_json::json!({ "Pool": subnet, "Options": null });
@@ -172,17 +174,22 @@ async fn call_back(plugin: &PathBuf, id: &str, copy: &NetworkCopy) {
         "IPv4Data": [{ "AddressSpace": "hopsack", "Pool": subnet, "Gateway": "10.70.0.1/24" }],
     });
     for (method, body) in [("IpamDriver.RequestPool", pool), ("NetworkDriver.CreateNetwork", create)] {
-        let body = body.to_string();
-        let mut stream = UnixStream::connect(plugin).await.unwrap();
-        let request = format!(
-            "POST /{method} HTTP/1.1\r\nHost: \r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.contains("200 OK") && !answer.contains("Err"), "{answer}");
+        call(plugin, method, &body).await;
     }
+}
+
+/// One call of the plugin, which must succeed.
+async fn call(plugin: &Path, method: &str, body: &serde_json::Value) {
+    let body = body.to_string();
+    let mut stream = UnixStream::connect(plugin).await.unwrap();
+    let request = format!(
+        "POST /{method} HTTP/1.1\r\nHost: \r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("200 OK") && !answer.contains("Err"), "{answer}");
 }
 
 struct Host {
@@ -190,7 +197,7 @@ struct Host {
     api: Arc<FakeApi>,
     engine: Arc<MemoryEngine>,
     door: FrontDoor,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Host {
@@ -200,7 +207,7 @@ impl Host {
         let api = cluster.host(NoWires);
         let socket = folder.path().join("hopsack.sock");
         let door = hopsack_docker::serve(&socket, engine.clone(), api.clone()).unwrap();
-        Self { cluster, api, engine, door, _folder: folder }
+        Self { cluster, api, engine, door, folder }
     }
 
     async fn declare(&self, name: &str, third_byte: u8) -> Network {
@@ -302,7 +309,7 @@ async fn docker_may_call_the_plugin_while_the_mirror_waits_for_docker() {
     let engine = Arc::new(MemoryEngine::with_plugin(true, Some(socket.clone())));
     let api = FakeCluster::new().host(NoWires);
     let door = hopsack_docker::serve(&socket, engine.clone(), api.clone()).unwrap();
-    let host = Host { cluster: FakeCluster::new(), api, engine, door, _folder: folder };
+    let host = Host { cluster: FakeCluster::new(), api, engine, door, folder };
     host.declare("web", 1).await;
     let listed = host.engine.until("web listed", |room| room.networks.len() == 1);
     timeout(Duration::from_secs(20), listed).await.unwrap();
@@ -439,4 +446,30 @@ async fn the_later_of_two_under_one_name_goes_once_it_is_unused_and_both_are_tol
     host.until_status("told", |status| status.faults.iter().any(|fault| fault.contains("(10.70.2.0/24)")))
         .await;
     assert!(host.api.events().after(0).iter().any(|event| event.kind == EventKind::NetworkRefused));
+}
+
+#[tokio::test]
+async fn of_two_networks_that_found_the_same_free_subnet_the_later_is_made_again_in_another() {
+    let host = Host::start(MemoryEngine::new(true));
+    let other = host.cluster.host(NoWires);
+    let subnets = vec!["10.210.0.0/24".parse().unwrap()];
+    let docker = Some(DockerNetwork { id: "far".to_owned() });
+    let request = NetworkRequest { subnets, docker, ..NetworkRequest::default() };
+    let far = other.create_network(request).await.unwrap();
+    let create = serde_json::json!({
+        "NetworkID": "d1",
+        "IPv4Data": [{ "AddressSpace": "hopsack", "Pool": "10.210.0.0/24", "Gateway": "10.210.0.1/24" }],
+    });
+    call(&host.folder.path().join("hopsack.sock"), "NetworkDriver.CreateNetwork", &create).await;
+    host.engine.user_makes("d1", "b", "hopsack");
+    let name = NetworkName::new("a").unwrap();
+    other.name_network(NameRequest { network: far.id, name, labels: Labels::new() }).await.unwrap();
+    host.engine
+        .until("both in Docker's list, as copies", |room| {
+            let names: BTreeSet<&str> = room.networks.values().map(|network| network.name.as_str()).collect();
+            names == BTreeSet::from(["a", "b"]) && room.networks.values().all(|n| n.copy_of.is_some())
+        })
+        .await;
+    assert_eq!(host.cluster.networks().len(), 2);
+    assert_eq!(host.api.events().after(0), [], "nobody lost anything");
 }

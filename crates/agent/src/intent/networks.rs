@@ -144,7 +144,11 @@ fn decide(
         exit: request.exit,
         mtu: request.mtu,
         labels: request.labels.clone(),
-        docker: docker.map(|docker| DockerOrigin { host: me, network: docker.id.clone(), named: false }),
+        docker: docker.map(|docker| DockerOrigin {
+            host: me,
+            network: docker.id.clone(),
+            named: request.name.is_some(),
+        }),
     };
     check_definition(&network).map_err(|error| refused(&error))?;
     for subnet in &network.subnets {

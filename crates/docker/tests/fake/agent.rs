@@ -218,7 +218,11 @@ impl Api for FakeApi {
             exit: request.exit,
             mtu: request.mtu,
             labels: request.labels,
-            docker: request.docker.map(|d| DockerOrigin { host: self.me, network: d.id, named: false }),
+            docker: request.docker.map(|d| DockerOrigin {
+                host: self.me,
+                network: d.id,
+                named: request.name.is_some(),
+            }),
             ..Network::new(id, request.name.unwrap_or(unnamed), request.subnets)
         };
         state.networks.insert(id, network.clone());

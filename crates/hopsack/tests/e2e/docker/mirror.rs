@@ -154,6 +154,20 @@ fn of_two_made_at_once_under_one_name_identical_ones_are_one_and_of_different_on
     }
     assert!(both_made > 0, "Docker was never quick enough on both hosts");
 
+    // Two names without a subnet: both hosts find the same one free, and each network has its own in the end.
+    for round in 0..4 {
+        let names = [format!("left{round}"), format!("right{round}")];
+        let lines = names.each_ref().map(|name| format!("{CREATE} {name}"));
+        assert_eq!(engines.both(("h1", &lines[0]), ("h2", &lines[1])), [true; 2]);
+        for name in &names {
+            engines.await_one(name);
+        }
+        for name in &names {
+            engines.docker("h3", &format!("network rm {name}"));
+            engines.await_no_network(name);
+        }
+    }
+
     wait::until("two different ones to be made at once", 4 * SETTLED, || {
         let line =
             |host: &str, third: u8| format!("{CREATE} --subnet 10.61.{third}.0/24 --label from={host} odd");
