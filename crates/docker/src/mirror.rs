@@ -290,6 +290,8 @@ fn is_same(one: &Network, other: &Network, pools: &[Cidr]) -> bool {
     let subnets = |network: &Network| network.subnets.iter().copied().collect::<BTreeSet<Cidr>>();
     let options = |network: &Network| (network.isolation, network.internal, network.exit, network.mtu);
     one.name == other.name
+        && one.ranges == other.ranges
+        && one.reserved == other.reserved
         && one.labels == other.labels
         && options(one) == options(other)
         && (subnets(one) == subnets(other)
@@ -332,5 +334,25 @@ fn copy_of(network: &Network) -> NetworkCopy {
         internal: network.internal,
         options: options.map(|(key, value)| (key.to_owned(), value)).collect(),
         labels: network.labels.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hopsack_types::NetworkId;
+
+    #[test]
+    fn networks_are_the_same_whose_subnets_were_found_but_not_with_other_ranges_or_auxiliary_addresses() {
+        let pools = ["10.32.0.0/14".parse().unwrap()];
+        let network = |n: u8| {
+            let subnet = format!("10.32.{n}.0/24").parse().unwrap();
+            Network::new(NetworkId::from_bytes([n; 16]), "web".parse().unwrap(), vec![subnet])
+        };
+        assert!(is_same(&network(4), &network(5), &pools));
+        let ranged = Network { ranges: BTreeSet::from(["10.32.5.128/25".parse().unwrap()]), ..network(5) };
+        assert!(!is_same(&network(4), &ranged, &pools));
+        let router = [("10.32.5.9".parse().unwrap(), "router".to_owned())];
+        assert!(!is_same(&network(4), &Network { reserved: router.into(), ..network(5) }, &pools));
     }
 }
