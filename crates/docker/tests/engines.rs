@@ -304,6 +304,12 @@ fn an_agent_that_restarts_knows_the_copies_of_networks(pair: &mut Pair) {
     assert!(pair.cluster.taken().is_empty());
     pair.h2.door = None;
     pair.h2.open(&pair.runtime);
+    // Docker does not list what it is just removing: an agent that has not read the list before cannot know that this was
+    // a copy, and brings it back.
+    wait::until("the agent to have read the engine's list", SOON, || {
+        pair.h2.status().engine == EngineState::Connected
+    })
+    .unwrap();
     pair.h2.docker("network rm web");
     pair.h1.await_networks(&[]);
 }
