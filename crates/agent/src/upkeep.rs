@@ -28,7 +28,7 @@ const UNDERLAY: Duration = Duration::from_secs(2);
 
 /// An address that no endpoint has for so long was taken for a container that never came to be. Docker asks for the
 /// endpoint right after the address, and tries no longer than 30 s to reach an agent that is away.
-const STRAY: Duration = Duration::from_secs(45);
+const STRAY: Duration = Duration::from_secs(35);
 
 type Strays = BTreeMap<(NetworkId, IpAddr), Instant>;
 

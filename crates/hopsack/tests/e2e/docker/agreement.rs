@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 /// Time for all to agree after the last of the trouble: an address whose container never came to be is kept for it for
-/// 45 s, and looked at every 10 s.
+/// 35 s, and looked at every 10 s.
 pub const AGREED: Duration = Duration::from_secs(75);
 
 /// A container's interface in one of our networks.

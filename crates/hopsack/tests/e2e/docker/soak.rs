@@ -18,7 +18,7 @@ const SEED: u64 = 1;
 /// Operations, on all hosts together.
 const STEPS: u64 = 200;
 /// Operations between two looks whether all agree; trouble is made in the second half of them.
-const CHAPTER: u64 = 50;
+const CHAPTER: u64 = 100;
 /// The host whose containers outlive their engine.
 const LIVE: &str = "h3";
 /// No more containers than this on one host, so that operations on those that are there are as likely as new ones.
