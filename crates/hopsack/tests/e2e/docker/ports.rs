@@ -70,6 +70,13 @@ fn host_addresses(engines: &Engines, host: &str) -> Vec<IpAddr> {
     addresses
 }
 
+/// Makes an attacker of somebody: what it sends to 127.0.0.1 leaves, and it takes answers from there.
+fn take_loopback_for_remote(attacker: &impl Inside) {
+    let script = "ip addr flush dev lo; ip route flush table local dev lo
+        echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet";
+    attacker.run(&["sh", "-ec", script]).unwrap();
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -154,8 +161,7 @@ fn nothing_but_published_ports_gets_in_and_what_is_bound_to_an_address_answers_t
     }
     // Who knows the way still does not get in: neither to the container nor to this host's loopback.
     outside.run(&["ip", "route", "add", "10.50.0.0/24", "via", "10.77.1.1"]).unwrap();
-    outside.run(&["ip", "addr", "flush", "dev", "lo"]).unwrap();
-    outside.run(&["ip", "route", "flush", "table", "local", "dev", "lo"]).unwrap();
+    take_loopback_for_remote(&outside);
     outside.run(&["ip", "route", "add", "127.0.0.1", "via", "10.77.1.1", "src", "10.77.1.3"]).unwrap();
     for to in [SocketAddr::new(inside, 80), SocketAddr::new(inside, 81), at("127.0.0.1", 8081)] {
         assert!(!answers(&outside, "tcp", to), "{to} from outside");
@@ -164,8 +170,7 @@ fn nothing_but_published_ports_gets_in_and_what_is_bound_to_an_address_answers_t
     let private = Echo::start(h1.place(), "tcp", at("127.0.0.1", 9000));
     assert!(private.ask(&h1, at("127.0.0.1", 9000)).is_some());
     for container in [&server, &other] {
-        container.run(&["ip", "addr", "flush", "dev", "lo"]).unwrap();
-        container.run(&["ip", "route", "flush", "table", "local", "dev", "lo"]).unwrap();
+        take_loopback_for_remote(container);
         let via = engines.scene.hopsack("h1", &["endpoint", "ls", "-o", "json"]);
         let endpoints: Value = serde_json::from_str(&via).unwrap();
         let next_hop = endpoints[0]["nextHops"][0].as_str().unwrap().to_owned();
