@@ -2,9 +2,10 @@
 
 use crate::world::{H1, World, play};
 use hopsack_agent::endpoints::ports::{Hold, HoldError, HostPorts};
-use hopsack_api::{Api, ApiError, EndpointStatus, ErrorCode, PortRequest, PublishRequest};
+use hopsack_api::{Api, ApiError, AttachRequest, EndpointStatus, ErrorCode, PortRequest, PublishRequest};
 use hopsack_types::numbers::FREE_PORTS;
 use hopsack_types::{HostPort, Protocol, PublishedPort};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
@@ -160,6 +161,34 @@ fn ports_outlive_the_agent_and_one_that_was_taken_meanwhile_is_a_fault_until_it_
         let both = [host_port(80), host_port(81)];
         world.until("the agent has its ports again", |world| world.hosts[H1].ports.taken() == both).await;
         assert!(!faults(&world).await.iter().any(|fault| fault.contains("is published")));
+        world
+    });
+}
+
+#[test]
+fn a_namespace_is_attached_with_its_ports_or_not_at_all() {
+    play(SEED, |mut world| async move {
+        containers(&mut world).await;
+        let attach = |ports: Vec<PortRequest>| AttachRequest {
+            // A fake kernel does not mind that it is of another kind.
+            namespace: "/proc/self/ns/uts".into(),
+            network: "web".parse().unwrap(),
+            interface: "eth0".parse().unwrap(),
+            addresses: Vec::new(),
+            name: "blue".to_owned(),
+            labels: BTreeMap::new(),
+            ports,
+        };
+        let somebody = world.hosts[H1].ports.hold(host_port(81)).ok().unwrap();
+        let both = attach(vec![asked(Some((80, 80)), 80), asked(Some((81, 81)), 80)]);
+        let again = both.clone();
+        let error = world.call(H1, "attach", |api| async move { api.attach(both).await }).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Conflict);
+        assert_eq!(world.hosts[H1].api().endpoints().await.unwrap().len(), 2, "nothing is left of it");
+        assert_eq!(world.hosts[H1].ports.taken(), [host_port(81)]);
+        drop(somebody);
+        let made = world.call(H1, "attach", |api| async move { api.attach(again).await }).await.unwrap();
+        assert_eq!((made.ports.len(), translated(&world)), (2, 2));
         world
     });
 }
