@@ -1,6 +1,6 @@
 //! Anything that users and bad luck do, in any order: in the end Docker and Hopsack agree on every host, and nothing is
 //! left. `HOPSACK_SOAK_SEED` and `HOPSACK_SOAK_STEPS` choose another run; the seed decides what is tried, what that meets
-//! depends on time as well.
+//! depends on time as well. What was done is told after a failure, and always with `HOPSACK_SOAK_TELL`.
 
 use super::agreement::Guest;
 use super::*;
@@ -119,13 +119,15 @@ impl Soak {
         };
         Operation::Line(match (dice.random_range(0..20), guest, network) {
             (0..=1, ..) | (_, _, None) if networks.len() < NETWORKS => {
-                let families = if dice.random() { "--ipv6 --subnet fd60:N::/64" } else { "" };
                 let third = round % 250;
                 let second = 60 + HOSTS.iter().position(|name| *name == host).unwrap();
-                let subnets = format!("--subnet 10.{second}.{third}.0/26 {families}");
-                let subnets = subnets.replace('N', &format!("{second}:{third}"));
+                let v4 = format!("--subnet 10.{second}.{third}.0/26");
+                let subnets = match dice.random() {
+                    true => format!("--ipv6 {v4} --subnet fd60:{second}:{third}::/64"),
+                    false => v4.clone(),
+                };
                 match dice.random_range(0..4) {
-                    0 => format!("hopsack network create n{number} --subnet 10.{second}.{third}.0/26"),
+                    0 => format!("hopsack network create n{number} {v4}"),
                     1 => format!("docker {CREATE} n{number}"),
                     _ => format!("docker {CREATE} {subnets} n{number}"),
                 }
