@@ -288,9 +288,11 @@ fn is_same(one: &Network, other: &Network, pools: &[Cidr]) -> bool {
     let families =
         |network: &Network| -> BTreeSet<Family> { network.subnets.iter().map(Cidr::family).collect() };
     let subnets = |network: &Network| network.subnets.iter().copied().collect::<BTreeSet<Cidr>>();
+    let gateways = |network: &Network| Network::unusual_gateways(&network.subnets, network.gateways.keys());
     let options = |network: &Network| (network.isolation, network.internal, network.exit, network.mtu);
     one.name == other.name
         && one.ranges == other.ranges
+        && gateways(one) == gateways(other)
         && one.reserved == other.reserved
         && one.labels == other.labels
         && options(one) == options(other)

@@ -87,6 +87,9 @@ impl NetworkDriver {
         let me = networks.borrow().me;
         let is_twin = |network: &Network| {
             let same = request.subnets.iter().collect::<BTreeSet<_>>() == network.subnets.iter().collect()
+                && request.ranges == network.ranges
+                && Network::unusual_gateways(&request.subnets, &request.gateways)
+                    == Network::unusual_gateways(&network.subnets, network.gateways.keys())
                 && (request.isolation, request.internal, request.exit, request.mtu, &request.reserved)
                     == (network.isolation, network.internal, network.exit, network.mtu, &network.reserved);
             let made_here = network.docker.as_ref().is_some_and(|origin| Some(origin.host) == me);

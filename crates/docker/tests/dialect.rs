@@ -162,6 +162,25 @@ fn a_network_that_was_made_elsewhere_at_the_same_moment_is_taken_for_the_same_un
 }
 
 #[test]
+fn a_network_with_another_gateway_or_range_is_not_taken_for_the_same() {
+    for different in [
+        NetworkRequest { gateways: ["10.50.0.2".parse().unwrap()].into(), ..NetworkRequest::default() },
+        NetworkRequest { ranges: ["10.50.4.0/24".parse().unwrap()].into(), ..NetworkRequest::default() },
+    ] {
+        let docker = Docker::start();
+        let request = NetworkRequest {
+            name: Some(NetworkName::new("web").unwrap()),
+            subnets: vec!["10.50.0.0/16".parse().unwrap()],
+            reserved: BTreeMap::from([("10.50.0.9".parse().unwrap(), "rtr".to_owned())]),
+            ..different
+        };
+        docker.run(docker.cluster.host(NoWires).create_network(request)).unwrap();
+        let refused = docker.refused("NetworkDriver.CreateNetwork", create_network("d1"));
+        assert_eq!(refused, "10.50.0.0/16 overlaps 10.50.0.0/16");
+    }
+}
+
+#[test]
 fn an_ipv6_subnet_is_found_as_well() {
     let docker = Docker::start();
     let any = json!({"AddressSpace": "hopsack", "Pool": "", "SubPool": "", "Options": null, "V6": true});

@@ -173,6 +173,15 @@ impl Network {
         self.gateways.keys().copied().find(|gateway| subnet.contains(*gateway))
     }
 
+    /// Of some gateways those that are not the default ones of their subnets: what somebody must have said.
+    pub fn unusual_gateways<'a>(
+        subnets: &[Cidr],
+        gateways: impl IntoIterator<Item = &'a IpAddr>,
+    ) -> BTreeSet<IpAddr> {
+        let usual: BTreeSet<IpAddr> = subnets.iter().copied().filter_map(Self::default_gateway).collect();
+        gateways.into_iter().copied().filter(|gateway| !usual.contains(gateway)).collect()
+    }
+
     /// The gateway of a subnet for which nobody has chosen one: its first address behind the network's own. None in a
     /// subnet that is too small to have an address of its own (RFC 3021, RFC 6164).
     pub fn default_gateway(subnet: Cidr) -> Option<IpAddr> {
