@@ -24,6 +24,8 @@ use tracing::{info, warn};
 const RETRY: Duration = Duration::from_millis(500);
 /// How often all is compared though nothing has told of a change, and what failed is tried again.
 pub(crate) const RESYNC: Duration = Duration::from_secs(10);
+/// The same while something stands in the way: nothing tells that the last container has left a network.
+const RECHECK: Duration = Duration::from_secs(1);
 /// Changes come in bursts; the first waits this long for the others.
 const BURST: Duration = Duration::from_millis(20);
 
@@ -79,8 +81,8 @@ impl Mirror {
         let mut memory = Memory::default();
         loop {
             let faults = self.compare(&mut networks, &mut memory).await?;
+            let resync = Instant::now() + if faults.is_empty() { RESYNC } else { RECHECK };
             self.report(EngineState::Connected, faults);
-            let resync = Instant::now() + RESYNC;
             tokio::select! {
                 change = changes.next() => match change {
                     Some(change) => change?,
@@ -147,18 +149,19 @@ impl Mirror {
     ) -> Result<(), DockerError> {
         match action {
             Action::Remove { docker, name } => {
-                info!(
-                    network = name,
-                    docker, "removing a network of Docker's that stands for none, or not alone"
-                );
                 let copied = self.links.forget(&docker);
                 memory.listed.retain(|id| Some(*id) != copied);
                 let removed = self.engine.remove(&docker).await;
                 // Docker keeps one that is in use, which then is still what it was.
                 if let Err(DockerError::Engine { .. }) = &removed {
-                    self.links.extend(copied.map(|network| (docker, network)));
+                    self.links.extend(copied.map(|network| (docker.clone(), network)));
                 }
-                removed
+                removed?;
+                info!(
+                    network = name,
+                    docker, "removed a network of Docker's that stood for none, or not alone"
+                );
+                Ok(())
             }
             Action::Name(request) => {
                 info!(network = %request.name, "a network was made on this host's Docker");

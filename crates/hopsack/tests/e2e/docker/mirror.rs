@@ -8,6 +8,8 @@ use std::time::Instant;
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// For commands that run beside others.
 const BESIDE: Duration = Duration::from_secs(30);
+/// In which a copy follows its network once no container is on it: nothing tells of that, it is looked for.
+const FOLLOWS: Duration = Duration::from_secs(3);
 
 impl Engines {
     /// Waits for all hosts, a second together; how long it took, in which the looks themselves are counted.
@@ -126,7 +128,7 @@ fn what_is_made_changed_or_removed_anywhere_is_so_on_all_hosts_within_a_second()
     .unwrap();
     assert_eq!(engines.labels("h3", "web").as_deref(), Some("map[]"));
     engines.docker("h3", "rm -f c3");
-    wait::until("the label on h3", SETTLED, || {
+    wait::until("the label on h3", FOLLOWS, || {
         engines.labels("h3", "web").as_deref() == Some("map[late:yes]") && engines.faults("h3") == "[]"
     })
     .unwrap();
