@@ -267,7 +267,15 @@ fn subnets(network: &Network) -> String {
 /// Whether a network's subnets may have been found in pools, and nothing else speaks for their having been given.
 fn is_found(network: &Network, pools: &[Cidr]) -> bool {
     let in_pools = |subnet: &Cidr| pools.iter().any(|pool| pool.covers(subnet));
-    network.subnets.iter().all(in_pools) && network.ranges.is_empty() && network.reserved.is_empty()
+    network.subnets.iter().all(in_pools)
+        && network.ranges.is_empty()
+        && network.reserved.is_empty()
+        && said_gateways(network).is_empty()
+}
+
+/// The gateways that somebody must have said.
+fn said_gateways(network: &Network) -> BTreeSet<IpAddr> {
+    Network::unusual_gateways(&network.subnets, network.gateways.keys())
 }
 
 /// The same network, which the engine knew under `docker`, in the next free subnets.
@@ -291,11 +299,10 @@ fn is_same(one: &Network, other: &Network, pools: &[Cidr]) -> bool {
     let families =
         |network: &Network| -> BTreeSet<Family> { network.subnets.iter().map(Cidr::family).collect() };
     let subnets = |network: &Network| network.subnets.iter().copied().collect::<BTreeSet<Cidr>>();
-    let gateways = |network: &Network| Network::unusual_gateways(&network.subnets, network.gateways.keys());
     let options = |network: &Network| (network.isolation, network.internal, network.exit, network.mtu);
     one.name == other.name
         && one.ranges == other.ranges
-        && gateways(one) == gateways(other)
+        && said_gateways(one) == said_gateways(other)
         && one.reserved == other.reserved
         && one.labels == other.labels
         && options(one) == options(other)

@@ -448,22 +448,42 @@ async fn the_later_of_two_under_one_name_goes_once_it_is_unused_and_both_are_tol
     assert!(host.api.events().after(0).iter().any(|event| event.kind == EventKind::NetworkRefused));
 }
 
-#[tokio::test]
-async fn of_two_networks_that_found_the_same_free_subnet_the_later_is_made_again_in_another() {
+/// A network `a` of another host, and beside it one that was made on this host's engine as `b` at the same moment, both
+/// in one subnet out of the pools and with one gateway.
+async fn two_in_one_subnet(gateway: &str) -> Host {
     let host = Host::start(MemoryEngine::new(true));
     let other = host.cluster.host(NoWires);
-    let subnets = vec!["10.210.0.0/24".parse().unwrap()];
-    let docker = Some(DockerNetwork { id: "far".to_owned() });
-    let request = NetworkRequest { subnets, docker, ..NetworkRequest::default() };
+    let socket = host.folder.path().join("hopsack.sock");
+    let pool =
+        serde_json::json!({ "AddressSpace": "hopsack", "Pool": "10.210.0.0/24", "SubPool": "", "V6": false });
+    call(&socket, "IpamDriver.RequestPool", &pool).await;
+    let address = serde_json::json!({
+        "PoolID": "10.210.0.0/24",
+        "Address": gateway,
+        "Options": { "RequestAddressType": "com.docker.network.gateway" },
+    });
+    call(&socket, "IpamDriver.RequestAddress", &address).await;
+    let request = NetworkRequest {
+        subnets: vec!["10.210.0.0/24".parse().unwrap()],
+        gateways: [gateway.parse().unwrap()].into(),
+        docker: Some(DockerNetwork { id: "far".to_owned() }),
+        ..NetworkRequest::default()
+    };
     let far = other.create_network(request).await.unwrap();
     let create = serde_json::json!({
         "NetworkID": "d1",
-        "IPv4Data": [{ "AddressSpace": "hopsack", "Pool": "10.210.0.0/24", "Gateway": "10.210.0.1/24" }],
+        "IPv4Data": [{ "AddressSpace": "hopsack", "Pool": "10.210.0.0/24", "Gateway": format!("{gateway}/24") }],
     });
-    call(&host.folder.path().join("hopsack.sock"), "NetworkDriver.CreateNetwork", &create).await;
+    call(&socket, "NetworkDriver.CreateNetwork", &create).await;
     host.engine.user_makes("d1", "b", "hopsack");
     let name = NetworkName::new("a").unwrap();
     other.name_network(NameRequest { network: far.id, name, labels: Labels::new() }).await.unwrap();
+    host
+}
+
+#[tokio::test]
+async fn of_two_networks_that_found_the_same_free_subnet_the_later_is_made_again_in_another() {
+    let host = two_in_one_subnet("10.210.0.1").await;
     host.engine
         .until("both in Docker's list, as copies", |room| {
             let names: BTreeSet<&str> = room.networks.values().map(|network| network.name.as_str()).collect();
@@ -472,4 +492,17 @@ async fn of_two_networks_that_found_the_same_free_subnet_the_later_is_made_again
         .await;
     assert_eq!(host.cluster.networks().len(), 2);
     assert_eq!(host.api.events().after(0), [], "nobody lost anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_network_whose_user_chose_its_gateway_is_refused_and_not_made_again_without_it() {
+    let host = two_in_one_subnet("10.210.0.7").await;
+    host.engine
+        .until("only the first in Docker's list, as a copy", |room| {
+            room.networks.values().map(|n| (n.name.as_str(), n.copy_of.is_some())).eq([("a", true)])
+        })
+        .await;
+    let kinds: Vec<EventKind> = host.api.events().after(0).into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::NetworkRefused]);
+    assert_eq!(host.cluster.networks().len(), 1);
 }
