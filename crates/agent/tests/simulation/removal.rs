@@ -4,6 +4,7 @@ use crate::world::{H1, H2, H3, World, play};
 use hopsack_api::{AllocateRequest, Api, ApiError, ErrorCode};
 use hopsack_types::{Family, NetworkId};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 const SEED: u64 = 11;
@@ -20,6 +21,16 @@ async fn with_reserves(world: &mut World) -> NetworkId {
     let web = world.network(H1, "web", &[SUBNET]).await.unwrap().id;
     world.until("all have a reserve", |world| (0..3).all(|host| world.reserve(host, web) > 8)).await;
     web
+}
+
+/// A network with reserves that h2 is removing and cannot: h3 is cut off, so that the ledger stays closed.
+async fn begin_to_remove(world: &mut World) -> (NetworkId, JoinHandle<Result<(), ApiError>>) {
+    let web = with_reserves(world).await;
+    world.isolate(H3);
+    let api = world.hosts[H2].api();
+    let removal = tokio::spawn(async move { api.remove_network(web).await });
+    world.until("it is closed", |world| is_closing(world, H1, web)).await;
+    (web, removal)
 }
 
 fn is_closing(world: &World, host: usize, network: NetworkId) -> bool {
@@ -106,11 +117,7 @@ fn nobody_gets_an_address_of_a_network_that_is_being_removed() {
 #[test]
 fn a_removal_that_was_broken_off_can_be_ended_from_any_host() {
     play(SEED, |mut world| async move {
-        let web = with_reserves(&mut world).await;
-        world.isolate(H3);
-        let api = world.hosts[H2].api();
-        let removal = tokio::spawn(async move { api.remove_network(web).await });
-        world.until("it is closed", |world| is_closing(world, H1, web)).await;
+        let (web, removal) = begin_to_remove(&mut world).await;
         removal.abort();
         assert!(removal.await.unwrap_err().is_cancelled());
         world.heal();
@@ -127,11 +134,7 @@ fn a_removal_that_was_broken_off_can_be_ended_from_any_host() {
 #[test]
 fn a_host_that_crashes_in_the_middle_of_a_removal_while_cut_off_leaves_nothing_behind() {
     play(SEED, |mut world| async move {
-        let web = with_reserves(&mut world).await;
-        world.isolate(H3);
-        let api = world.hosts[H2].api();
-        let removal = tokio::spawn(async move { api.remove_network(web).await });
-        world.until("it is closed", |world| is_closing(world, H1, web)).await;
+        let (web, removal) = begin_to_remove(&mut world).await;
         world.isolate(H2);
         world.hosts[H2].crash().await;
         assert_eq!(removal.await.unwrap().unwrap_err().code, ErrorCode::Unavailable);
