@@ -11,6 +11,7 @@ mod failures;
 mod forged;
 mod guest;
 mod isolation;
+mod metrics;
 mod paths;
 mod refusals;
 mod routed;
