@@ -5,7 +5,6 @@ use crate::error::AgentError;
 use crate::events;
 use crate::intent::networks;
 use crate::member::Member;
-use crate::metrics::Meters;
 use crate::parts::Parts;
 use crate::report;
 use crate::trust::identity::Identity;
@@ -14,12 +13,14 @@ use crate::trust::{entry, leaving};
 use async_trait::async_trait;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, ChangeRequest, ContainerRequest, DetachRequest,
-    EndpointRequest, EndpointStatus, ErrorCode, EventKind, Events, HostRemoved, HostStatus, InitAnswer,
-    InitRequest, JoinAnswer, JoinRequest, NameRequest, NetworkRequest, Networks, PublishRequest,
-    ReleaseRequest, RemoveHostRequest, Status, SubnetRequest, TokenAnswer, TokenRequest, TokenStatus,
+    EndpointRequest, EndpointStatus, ErrorCode, EventKind, Events, Examination, Fault, HostRemoved,
+    HostStatus, InitAnswer, InitRequest, IpamStatus, JoinAnswer, JoinRequest, NameRequest, NetworkRequest,
+    Networks, PublishRequest, ReleaseRequest, RemoveHostRequest, Status, SubnetRequest, TokenAnswer,
+    TokenRequest, TokenStatus,
 };
 use hopsack_store::Store;
 use hopsack_types::{Cidr, EndpointId, Network, NetworkId, PublishedPort, TokenId};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
@@ -32,12 +33,7 @@ pub struct Agent {
     entering: tokio::sync::Mutex<()>,
     networks: watch::Sender<Arc<Networks>>,
     docker: RwLock<DockerReport>,
-    /// Why metrics are not served, if they should be and are not.
-    unserved: RwLock<Option<String>>,
     events: Arc<Events>,
-    meters: Meters,
-    /// Seconds since 1970.
-    started: u64,
     /// Set when the agent ends, and with it every call that is under way.
     ended: watch::Sender<bool>,
 }
@@ -47,16 +43,14 @@ pub struct Agent {
 pub struct DockerReport {
     /// The engine, in words.
     pub engine: String,
-    /// Whether it answers.
-    pub connected: bool,
     /// What is wrong.
-    pub faults: Vec<String>,
+    pub faults: Vec<Fault>,
 }
 
 impl Default for DockerReport {
     /// Without a front door.
     fn default() -> Self {
-        Self { engine: "left alone (--no-docker)".to_owned(), connected: false, faults: Vec::new() }
+        Self { engine: "left alone (--no-docker)".to_owned(), faults: Vec::new() }
     }
 }
 
@@ -73,10 +67,7 @@ impl Agent {
             entering: tokio::sync::Mutex::new(()),
             networks: watch::Sender::new(Arc::default()),
             docker: RwLock::default(),
-            unserved: RwLock::default(),
             events,
-            meters: Meters::default(),
-            started: parts.clock.unix_seconds(),
             ended: watch::Sender::new(false),
         });
         if let Some(identity) = identity {
@@ -90,7 +81,7 @@ impl Agent {
         identity: Identity,
         made: Option<Arc<dyn Store>>,
     ) -> Result<Arc<Member>, AgentError> {
-        let member = Member::start(self.parts.clone(), self.meters.clone(), identity, made).await?;
+        let member = Member::start(self.parts.clone(), identity, made).await?;
         *self.member.write().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
         publish_networks(&member, &self.networks);
         tokio::spawn(follow_networks(member.clone(), Arc::downgrade(self)));
@@ -151,38 +142,13 @@ impl Agent {
     }
 
     /// What has happened.
-    pub fn events(&self) -> &Events {
-        &self.events
+    pub fn events(&self) -> Arc<Events> {
+        self.events.clone()
     }
 
     /// Takes what Docker's front door knows, for the status.
     pub fn set_docker(&self, report: DockerReport) {
         *self.docker.write().unwrap_or_else(PoisonError::into_inner) = report;
-    }
-
-    /// What Docker's front door knows.
-    pub fn docker(&self) -> DockerReport {
-        self.docker.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes why metrics are not served, for the status; none once they are.
-    pub fn set_unserved(&self, fault: Option<String>) {
-        *self.unserved.write().unwrap_or_else(PoisonError::into_inner) = fault;
-    }
-
-    /// What is wrong with this agent itself, in a cluster or not.
-    pub fn faults(&self) -> Vec<String> {
-        self.unserved.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    /// What is measured on the way.
-    pub const fn meters(&self) -> &Meters {
-        &self.meters
-    }
-
-    /// When it began to run, seconds since 1970.
-    pub const fn started(&self) -> u64 {
-        self.started
     }
 
     /// Stops in good order. The kernel stays as it is.
@@ -289,10 +255,24 @@ impl Api for Service {
             }
             None => (None, Vec::new()),
         };
-        let docker = self.0.docker();
+        let docker = self.0.docker.read().unwrap_or_else(PoisonError::into_inner).clone();
         faults.extend(docker.faults);
-        faults.extend(self.0.faults());
         Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), cluster, docker: docker.engine, faults })
+    }
+
+    async fn examine(&self) -> Result<Examination, ApiError> {
+        let parts = &self.0.parts;
+        let state_dir = parts.dir.root().to_owned();
+        let Some(member) = self.0.member() else {
+            let (settings, peers) = (BTreeMap::new(), Vec::new());
+            return Ok(Examination { state_dir, control_port: parts.control_port, settings, peers });
+        };
+        let (settings, control_port) = (member.planner.settings(), member.identity.control_port);
+        Ok(Examination { state_dir, control_port, settings, peers: report::peers(&member).await })
+    }
+
+    async fn ipam(&self) -> Result<IpamStatus, ApiError> {
+        Ok(report::ipam(&*self.0.inside()?))
     }
 
     fn events(&self) -> Arc<Events> {

@@ -5,7 +5,7 @@
 
 use crate::member::Member;
 use crate::report;
-use hopsack_api::{EventKind, Events, HostStatus};
+use hopsack_api::{EventKind, Events, Fault, HostStatus};
 use hopsack_docker::{DockerStatus, EngineState};
 use hopsack_plan::view::Endpoint;
 use hopsack_types::{EndpointId, HostId, Network, NetworkId};
@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep_until};
 const LOOK: Duration = Duration::from_secs(1);
 /// Changes come in bursts; one look sees them all.
 const GATHER: Duration = Duration::from_millis(50);
+/// What is wrong for less than this is none: while a host enters the cluster nothing is as it should be.
+const LASTING: Duration = Duration::from_secs(1);
 
 /// What is so, as far as its changes are events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +28,24 @@ struct Seen {
     hosts: BTreeMap<HostId, HostStatus>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     repaired: BTreeMap<String, u64>,
-    faults: BTreeSet<String>,
+    faults: BTreeSet<Fault>,
+}
+
+/// Since when things have been wrong, at every look.
+#[derive(Debug, Default)]
+pub struct Lasting(BTreeMap<Fault, Instant>);
+
+impl Lasting {
+    /// Of the faults that are there now, those that have been there for long enough to be told.
+    pub fn of(&mut self, now: Instant, faults: impl IntoIterator<Item = Fault>) -> BTreeSet<Fault> {
+        let faults: BTreeSet<Fault> = faults.into_iter().collect();
+        self.0.retain(|fault, _| faults.contains(fault));
+        for fault in faults {
+            self.0.entry(fault).or_insert(now);
+        }
+        let old = self.0.iter().filter(|(_, since)| now.duration_since(**since) >= LASTING);
+        old.map(|(fault, _)| fault.clone()).collect()
+    }
 }
 
 /// One event to be: its kind, its object, and how.
@@ -37,7 +56,8 @@ pub async fn follow(member: Weak<Member>, events: Arc<Events>) {
     let Some(strong) = member.upgrade() else { return };
     let (mut intent, mut active) = (strong.intent.clone(), strong.members.active());
     let (mut wanted, mut kernel) = (strong.planner.wanted(), strong.kernel.clone());
-    let mut seen = look(&strong);
+    let mut lasting = Lasting::default();
+    let mut seen = look(&strong, &mut lasting);
     drop(strong);
     loop {
         let changed = tokio::select! {
@@ -53,7 +73,7 @@ pub async fn follow(member: Weak<Member>, events: Arc<Events>) {
         }
         sleep_until(Instant::now() + GATHER).await;
         let Some(member) = member.upgrade() else { return };
-        let now = look(&member);
+        let now = look(&member, &mut lasting);
         for (kind, object, text) in differences(&seen, &now) {
             events.tell(kind, object, text);
         }
@@ -61,7 +81,7 @@ pub async fn follow(member: Weak<Member>, events: Arc<Events>) {
     }
 }
 
-fn look(member: &Member) -> Seen {
+fn look(member: &Member, lasting: &mut Lasting) -> Seen {
     let intent = member.intent.borrow().intent.clone();
     let (status, faults) = report::status(member);
     let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().clone();
@@ -73,7 +93,7 @@ fn look(member: &Member) -> Seen {
         hosts: others.map(|host| (host.id, host)).collect(),
         endpoints,
         repaired: status.kernel.repaired,
-        faults: faults.into_iter().collect(),
+        faults: lasting.of(Instant::now(), faults),
     }
 }
 
@@ -168,14 +188,40 @@ fn endpoints(before: &Seen, after: &Seen, told: &mut Vec<Told>) {
     }
 }
 
-fn faults(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<Told> {
+fn faults(before: &BTreeSet<Fault>, after: &BTreeSet<Fault>) -> Vec<Told> {
     let went = before.difference(after).map(|fault| (EventKind::FaultWent, fault));
     let came = after.difference(before).map(|fault| (EventKind::FaultCame, fault));
-    went.chain(came).map(|(kind, fault)| (kind, "this host".to_owned(), fault.clone())).collect()
+    went.chain(came).map(|(kind, fault)| (kind, "this host".to_owned(), fault.to_string())).collect()
 }
 
-/// Tells what has changed of this host's Docker engine.
-pub fn tell_docker(events: &Events, before: &DockerStatus, after: &DockerStatus) {
+/// Tells what has changed of this host's Docker engine, for as long as its front door is open. `told` gets each state too.
+pub async fn follow_docker(
+    mut status: tokio::sync::watch::Receiver<DockerStatus>,
+    events: Arc<Events>,
+    told: impl Fn(&DockerStatus),
+) {
+    let mut lasting = Lasting::default();
+    let mut before = DockerStatus::default();
+    loop {
+        let now = status.borrow_and_update().clone();
+        told(&now);
+        let faults = lasting.of(Instant::now(), now.faults.iter().cloned());
+        let after = DockerStatus { engine: now.engine, faults: faults.into_iter().collect() };
+        tell_docker(&events, &before, &after);
+        before = after;
+        let changed = tokio::select! {
+            biased;
+            changed = status.changed() => changed.is_ok(),
+            // For what has lasted by then.
+            () = sleep_until(Instant::now() + LOOK) => true,
+        };
+        if !changed {
+            return;
+        }
+    }
+}
+
+fn tell_docker(events: &Events, before: &DockerStatus, after: &DockerStatus) {
     let connected = |status: &DockerStatus| status.engine == EngineState::Connected;
     match (connected(before), connected(after)) {
         (false, true) => events.tell(EventKind::DockerConnected, "docker", "it answers"),

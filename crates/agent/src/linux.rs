@@ -2,7 +2,6 @@
 //! signal. The kernel stays as it is when it ends.
 
 mod holds;
-mod metrics_port;
 mod prober;
 mod stores;
 
@@ -17,13 +16,12 @@ use crate::statedir::StateDir;
 use crate::talk::tls::TlsWire;
 use holds::KernelPorts;
 use hopsack_api::{Api, server};
-use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
+use hopsack_docker::{DockerEngine, DockerStatus, FrontDoor};
 use hopsack_kernel::{LinuxKernel, Surroundings, surroundings};
 use hopsack_types::HostName;
 use nix::fcntl::{Flock, FlockArg};
 use prober::RawProber;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stores::DiskStores;
@@ -41,8 +39,6 @@ pub struct Config {
     pub control_port: u16,
     /// Docker's front door; none keeps it shut.
     pub docker: Option<DockerConfig>,
-    /// Where metrics are served; none serves none.
-    pub metrics: Option<SocketAddr>,
 }
 
 /// Docker's front door.
@@ -92,7 +88,6 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     let agent = Agent::build(parts).await?;
     let service: Arc<dyn Api> = Arc::new(Service(agent.clone()));
     let local = tokio::spawn(server::serve(listener, service.clone()));
-    let metrics = config.metrics.map(|address| tokio::spawn(metrics_port::serve(agent.clone(), address)));
     let docker = match &config.docker {
         Some(docker) => Some(open_docker(docker, service)?),
         None => None,
@@ -107,8 +102,8 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     };
     tracing::info!("the agent stops; the network stays as it is");
     drop(docker);
-    for task in [told, metrics].into_iter().flatten() {
-        task.abort();
+    if let Some(told) = told {
+        told.abort();
     }
     local.abort();
     agent.stop().await;
@@ -151,20 +146,10 @@ fn open_docker(config: &DockerConfig, service: Arc<dyn Api>) -> Result<FrontDoor
     Ok(hopsack_docker::serve(&config.plugin_socket, engine, service)?)
 }
 
-async fn tell_docker(agent: Arc<Agent>, mut status: tokio::sync::watch::Receiver<DockerStatus>) {
-    let mut told = DockerStatus::default();
-    loop {
-        let DockerStatus { engine, mut faults } = status.borrow_and_update().clone();
-        if let EngineState::Unreachable(reason) = &engine {
-            faults.push(format!("the Docker engine does not answer: {reason}"));
-        }
-        let now = DockerStatus { engine: engine.clone(), faults: faults.clone() };
-        events::tell_docker(agent.events(), &told, &now);
-        told = now;
-        let connected = engine == EngineState::Connected;
-        agent.set_docker(DockerReport { engine: engine.to_string(), connected, faults });
-        if status.changed().await.is_err() {
-            return;
-        }
-    }
+async fn tell_docker(agent: Arc<Agent>, status: tokio::sync::watch::Receiver<DockerStatus>) {
+    let events = agent.events();
+    let told = |status: &DockerStatus| {
+        agent.set_docker(DockerReport { engine: status.engine.to_string(), faults: status.faults.clone() });
+    };
+    events::follow_docker(status, events, told).await;
 }

@@ -22,7 +22,6 @@ use crate::kernel::paths::Paths;
 use crate::kernel::planner::{Inputs, Planner};
 use crate::kernel::reconciler::Reconciler;
 use crate::kernel::underlay;
-use crate::metrics::{MeteredStore, Meters};
 use crate::parts::Parts;
 use crate::talk::peers::Peers;
 use crate::talk::seal::Seal;
@@ -51,8 +50,6 @@ pub struct Member {
     pub identity: Identity,
     /// What it is built from.
     pub parts: Parts,
-    /// What is measured on the way.
-    pub meters: Meters,
     /// Keys and certificates.
     pub credentials: Arc<Credentials>,
     /// Intent.
@@ -91,7 +88,6 @@ impl Member {
     /// `made` is the store of a cluster that this host has just made.
     pub async fn start(
         parts: Parts,
-        meters: Meters,
         identity: Identity,
         made: Option<Arc<dyn Store>>,
     ) -> Result<Arc<Self>, AgentError> {
@@ -114,7 +110,6 @@ impl Member {
             let replica = parts.stores.open_copy(&parts.dir, peers.clone()).await?;
             (Arc::new(replica.clone()), Some(replica))
         };
-        let store: Arc<dyn Store> = Arc::new(MeteredStore { store, meters: meters.clone() });
         let snapshot = store.list("");
         let parsed = Arc::new(copy::parse(&snapshot)?);
         intent_sender.send_replace(IntentAt { revision: snapshot.revision, intent: parsed.clone() });
@@ -126,8 +121,7 @@ impl Member {
         let inputs =
             Inputs { me, underlay, intent: parsed, endpoints: endpoints.all().clone(), paths: choices };
         let planner = Arc::new(Planner::new(parts.features, inputs));
-        let (wanted, dirty) = (planner.wanted(), parts.dirty.clone());
-        let reconciler = Reconciler::new(parts.kernel.clone(), wanted, dirty, meters.clone());
+        let reconciler = Reconciler::new(parts.kernel.clone(), planner.wanted(), parts.dirty.clone());
         let kernel = reconciler.status();
 
         let addresses = Arc::new(open_addresses(&parts, &identity, &store, &intent, &endpoints)?);
@@ -155,12 +149,12 @@ impl Member {
             None
         };
         let (known, told) = (members.clone(), facts.clone());
-        let server = Arc::new(Server::new(store.clone(), admission, known, told, peers.clone()));
+        let clock = parts.clock.clone();
+        let server = Arc::new(Server::new(store.clone(), admission, known, told, peers.clone(), clock));
 
         let member = Arc::new(Self {
             identity,
             parts,
-            meters,
             credentials,
             store,
             replica,

@@ -2,10 +2,16 @@
 //!
 //! What must not live here: how it is printed.
 
+mod examination;
+mod ipam;
+
+pub use examination::peers;
+pub use ipam::ipam;
+
 use crate::endpoints::ports;
 use crate::kernel::underlay::rule;
 use crate::member::Member;
-use hopsack_api::{ClusterStatus, HostStatus, PathStatus, StoreStatus, UnderlayStatus};
+use hopsack_api::{ClusterStatus, Fault, HostStatus, PathStatus, StoreStatus, UnderlayStatus};
 use hopsack_path::Reason;
 use hopsack_plan::view::Attachment;
 use hopsack_types::Host;
@@ -39,14 +45,14 @@ fn path(member: &Member, host: &Host) -> Option<PathStatus> {
     Some(PathStatus {
         kind: choice.kind,
         mtu: choice.mtu,
-        round_trip: explained.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        round_trip: explained.rtt.map(examination::microseconds),
         answered: explained.answered,
         reason: explained.reason.to_string(),
     })
 }
 
 /// This host inside its cluster, and what is wrong.
-pub fn status(member: &Member) -> (ClusterStatus, Vec<String>) {
+pub fn status(member: &Member) -> (ClusterStatus, Vec<Fault>) {
     let intent = member.intent.borrow().clone();
     let underlay = member.planner.underlay();
     let connected = member.replica.as_ref().is_none_or(|replica| replica.contact().connected_since.is_some());
@@ -79,67 +85,65 @@ pub fn status(member: &Member) -> (ClusterStatus, Vec<String>) {
     (status, faults)
 }
 
-fn faults(member: &Member, status: &ClusterStatus) -> Vec<String> {
-    // A path that is still being tried for the first time is no fault.
-    let tried = |host| member.paths.explain(host).is_some_and(|path| path.reason != Reason::JustStarted);
-    let mut faults: Vec<String> = status
-        .kernel
-        .failures
-        .iter()
-        .map(|failure| format!("the kernel refused a change: {failure}"))
+fn faults(member: &Member, status: &ClusterStatus) -> Vec<Fault> {
+    let refused = status.kernel.failures.iter();
+    let mut faults: Vec<Fault> = refused
+        .map(|failure| Fault::new(format!("the kernel refused a change: {failure}"), "hopsack doctor"))
         .collect();
     if !member.parts.features.vxlan {
-        faults.push(
-            "this kernel has no vxlan, so only hosts of one segment reach each other: load or build the module vxlan, \
-             then restart the agent"
-                .to_owned(),
-        );
+        let text = "this kernel has no vxlan, so only hosts of one segment reach each other: load or build the module \
+                    vxlan, then restart the agent";
+        faults.push(Fault::new(text, "modprobe vxlan && systemctl restart hopsack"));
     }
     if status.store.connected && !member.intent.borrow().intent.hosts.contains_key(&status.host) {
-        faults.push(
+        let text = format!(
             "this host was removed from the cluster and changes nothing any more: end its containers, stop its agent, \
-             remove its state directory, then join again"
-                .to_owned(),
+             remove its state directory {}, then join again",
+            member.parts.dir.root().display()
         );
+        faults.push(Fault::new(text, "systemctl stop hopsack"));
     }
     if !status.store.connected {
-        faults.push(
-            "the cluster's state cannot be written from here and may be out of date: check the network to the voters \
-             (`hopsack host ls`)"
-                .to_owned(),
-        );
+        let text = "the cluster's state cannot be written from here and may be out of date: check the network to the voters";
+        faults.push(Fault::new(text, "hopsack host ls"));
     }
     faults.extend(left_over(member));
     faults.extend(ports::faults(member));
     let intent = member.intent.borrow().intent.clone();
     faults.extend(member.removals.look(&intent).into_iter().map(|network| {
-        format!(
-            "the removal of network {network} was interrupted, and it gives no addresses: end the removal with \
-             `hopsack network rm {network}`"
-        )
+        let text = format!(
+            "the removal of network {network} was interrupted, and it gives no addresses: end the removal"
+        );
+        Fault::new(text, format!("hopsack network rm {network}"))
     }));
-    for host in &status.hosts {
-        if !host.alive {
-            faults.push(format!(
-                "the agent of host {} does not answer: look at it on that host with `hopsack status`",
-                host.name
-            ));
-        }
-        if let Some(path) = &host.path
-            && !path.answered
-            && tried(host.id)
-        {
-            faults.push(format!(
-                "no path to host {} is answered ({}): check that UDP port {VXLAN_PORT} and ICMP echo pass between the hosts",
-                host.name, path.reason
-            ));
-        }
+    faults.extend(status.hosts.iter().flat_map(|host| unreached(member, host)));
+    faults
+}
+
+/// What is wrong with the way to another host.
+fn unreached(member: &Member, host: &HostStatus) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if !host.alive {
+        let text = format!("the agent of host {} does not answer", host.name);
+        faults.push(Fault::new(text, format!("on {}: hopsack status", host.name)));
+    }
+    // A path that is still being tried for the first time is no fault.
+    let tried = || member.paths.explain(host.id).is_some_and(|path| path.reason != Reason::JustStarted);
+    if let Some(path) = &host.path
+        && !path.answered
+        && tried()
+    {
+        let text = format!(
+            "no path to host {} is answered ({}): UDP port {VXLAN_PORT} and ICMP echo have to pass between the hosts",
+            host.name, path.reason
+        );
+        faults.push(Fault::new(text, "hopsack doctor"));
     }
     faults
 }
 
 /// Endpoints of this host whose network is gone: they reach nobody any more.
-fn left_over(member: &Member) -> Vec<String> {
+fn left_over(member: &Member) -> Vec<Fault> {
     let intent = member.intent.borrow().intent.clone();
     // A copy of intent that does not name this host has only begun to arrive.
     if !intent.hosts.contains_key(&member.identity.host) {
@@ -148,13 +152,21 @@ fn left_over(member: &Member) -> Vec<String> {
     let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
     let left = endpoints.all().values().filter(|endpoint| !intent.networks.contains_key(&endpoint.network));
     left.map(|endpoint| {
-        let end = match &endpoint.attachment {
+        let name = endpoint.shown_name();
+        let text = format!("the network of {name} was removed and it reaches nobody");
+        match &endpoint.attachment {
             Attachment::Namespace { path, .. } => {
-                format!("`hopsack detach {} --network {}`", path.display(), endpoint.network.short())
+                let network = endpoint.network.short();
+                Fault::new(text, format!("hopsack detach {} --network {network}", path.display()))
             }
-            Attachment::Docker => "stop its container, or connect that to another network".to_owned(),
-        };
-        format!("the network of {} was removed and it reaches nobody: {end}", endpoint.shown_name())
+            Attachment::Docker => {
+                let text = format!("{text}: stop its container, or connect that to another network");
+                Fault {
+                    next: endpoint.container.as_ref().map(|known| format!("docker stop {}", known.name)),
+                    text,
+                }
+            }
+        }
     })
     .collect()
 }

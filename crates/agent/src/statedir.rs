@@ -29,6 +29,11 @@ impl StateDir {
         Ok(dir)
     }
 
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The path of a file inside.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)

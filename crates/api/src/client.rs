@@ -134,6 +134,16 @@ impl Client {
         self.get(route::STATUS)
     }
 
+    /// [`Api::examine`].
+    pub fn examine(&self) -> Result<Examination, ClientError> {
+        self.get(route::EXAMINE)
+    }
+
+    /// [`Api::ipam`].
+    pub fn ipam(&self) -> Result<IpamStatus, ClientError> {
+        self.get(route::IPAM)
+    }
+
     /// [`Api::events`]: those that are remembered.
     pub fn events(&self, request: &EventsRequest) -> Result<Vec<Event>, ClientError> {
         self.post(route::EVENTS, request)
@@ -233,6 +243,11 @@ impl Client {
     /// [`Api::detach`].
     pub fn detach(&self, request: &DetachRequest) -> Result<(), ClientError> {
         self.post(route::DETACH, request)
+    }
+
+    /// Where the agent is asked.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

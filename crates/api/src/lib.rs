@@ -6,6 +6,8 @@
 pub mod client;
 pub mod error;
 pub mod event;
+pub mod examination;
+pub mod ipam;
 pub mod request;
 mod route;
 pub mod server;
@@ -13,6 +15,8 @@ pub mod status;
 
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind, Events, EventsRequest};
+pub use examination::{Examination, PeerAnswer, PeerExamination};
+pub use ipam::{BlockIpam, HeldAddress, IpamStatus, NetworkIpam, PoolStatus, SubnetIpam};
 pub use request::*;
 pub use status::*;
 
@@ -43,6 +47,10 @@ pub trait Api: Send + Sync {
     async fn revoke_token(&self, token: TokenId) -> Result<(), ApiError>;
     /// One screen about this host, its peers and what is wrong.
     async fn status(&self) -> Result<Status, ApiError>;
+    /// What this agent is about, and what each other host answers now. Outside of a cluster there are none.
+    async fn examine(&self) -> Result<Examination, ApiError>;
+    /// How addresses are spread, over pools, networks, hosts and containers.
+    async fn ipam(&self) -> Result<IpamStatus, ApiError>;
     /// What has happened: to be read, and for front doors to tell what only they see.
     fn events(&self) -> Arc<Events>;
     /// The cluster's hosts.

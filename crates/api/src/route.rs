@@ -8,6 +8,8 @@ pub(crate) const CREATE_TOKEN: &str = "/v1/tokens/create";
 pub(crate) const TOKENS: &str = "/v1/tokens";
 pub(crate) const REVOKE_TOKEN: &str = "/v1/tokens/revoke";
 pub(crate) const STATUS: &str = "/v1/status";
+pub(crate) const EXAMINE: &str = "/v1/examine";
+pub(crate) const IPAM: &str = "/v1/ipam";
 pub(crate) const EVENTS: &str = "/v1/events";
 pub(crate) const FOLLOW_EVENTS: &str = "/v1/events/follow";
 pub(crate) const HOSTS: &str = "/v1/hosts";
@@ -62,6 +64,8 @@ mod tests {
             TOKENS,
             REVOKE_TOKEN,
             STATUS,
+            EXAMINE,
+            IPAM,
             EVENTS,
             FOLLOW_EVENTS,
             HOSTS,

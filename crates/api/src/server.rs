@@ -90,6 +90,8 @@ fn router(api: Arc<dyn Api>) -> Router {
             post(async |State(api): Agent, Asked(r)| answer(api.revoke_token(r).await)),
         )
         .route(route::STATUS, get(async |State(api): Agent| answer(api.status().await)))
+        .route(route::EXAMINE, get(async |State(api): Agent| answer(api.examine().await)))
+        .route(route::IPAM, get(async |State(api): Agent| answer(api.ipam().await)))
         .route(route::EVENTS, post(async |State(api): Agent, Asked(r)| answer(Ok(events(&api.events(), &r)))))
         .route(route::FOLLOW_EVENTS, post(async |State(api): Agent, Asked(r)| follow(api.events(), r)))
         .route(route::HOSTS, get(async |State(api): Agent| answer(api.hosts().await)))

@@ -3,6 +3,7 @@
 use hopsack_types::{Cidr, ClusterId, Generation, HostId, HostName, IfName, PathKind, Revision, TokenId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 /// One screen about this host.
@@ -15,8 +16,36 @@ pub struct Status {
     pub cluster: Option<ClusterStatus>,
     /// This host's Docker engine, in words: whether it answers, or that it is left alone.
     pub docker: String,
-    /// What is wrong, worst first: each a line that says what to do.
-    pub faults: Vec<String>,
+    /// What is wrong, worst first.
+    pub faults: Vec<Fault>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    /// What, in one line.
+    pub text: String,
+    /// What to type next, on this host unless it begins with another's name; none where the text alone says what to do.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+impl Fault {
+    /// A fault, and what to type next.
+    pub fn new(text: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { text: text.into(), next: Some(next.into()) }
+    }
+}
+
+impl fmt::Display for Fault {
+    /// In one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.next {
+            Some(next) => write!(f, "{}; next: {next}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
 }
 
 /// This host inside its cluster.

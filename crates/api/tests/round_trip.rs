@@ -129,8 +129,74 @@ fn status() -> Status {
         version: "0.1.0".to_owned(),
         cluster: None,
         docker: "connected".to_owned(),
-        faults: vec!["in no cluster".to_owned()],
+        faults: vec![Fault::new("the disk is full", "df -h")],
     }
+}
+
+fn examination() -> Examination {
+    let answer = PeerAnswer { round_trip: 700, clock_ahead: -3, version: "0.1.0".to_owned() };
+    let peer = PeerExamination {
+        id: HostId::from_bytes([2; 16]),
+        name: HostName::new("h2").unwrap(),
+        underlay: address(),
+        control_port: 4677,
+        answer: Some(answer),
+        error: Some("gone".to_owned()),
+        alive: true,
+        path: None,
+        kinds: BTreeMap::from([(PathKind::Direct, false), (PathKind::Vxlan, true)]),
+        last_heard: Some(2),
+    };
+    Examination {
+        state_dir: "/var/lib/hopsack".into(),
+        control_port: 4677,
+        settings: BTreeMap::from([("net/ipv4/ip_forward".to_owned(), "1".to_owned())]),
+        peers: vec![peer],
+    }
+}
+
+fn ipam() -> IpamStatus {
+    let Network { id, name, subnets, .. } = network();
+    let host = HostId::from_bytes([1; 16]);
+    let block = BlockIpam {
+        prefix: "10.32.1.0/29".parse().unwrap(),
+        host,
+        host_name: None,
+        quarantined: true,
+        used: 0,
+        reserve: 8,
+        cooling: Some(1),
+    };
+    let subnet = SubnetIpam {
+        prefix: subnets[0],
+        range: None,
+        pool: None,
+        used: 1,
+        reserve: 2,
+        quarantined: 3,
+        free: ipam::UNCOUNTED,
+        kept: 4,
+        cooling: 5,
+        blocks: vec![block],
+    };
+    let held = HeldAddress {
+        address: address(),
+        host,
+        host_name: Some(HostName::new("h1").unwrap()),
+        holder: Some("docker:1".to_owned()),
+        endpoint: Some(endpoint().id),
+        name: Some("c1".to_owned()),
+    };
+    let networks = vec![NetworkIpam { id, name, closing: false, subnets: vec![subnet], held: vec![held] }];
+    let pool = PoolStatus {
+        name: "default".parse().unwrap(),
+        prefix: subnets[0],
+        disabled: false,
+        subnets,
+        host_range: "10.32.1.0/27".parse().unwrap(),
+        hosts: 2,
+    };
+    IpamStatus { pools: vec![pool], networks }
 }
 
 fn host_status() -> HostStatus {
@@ -168,6 +234,12 @@ impl Api for Notebook {
     }
     async fn status(&self) -> Result<Status, ApiError> {
         self.answer(&"status", status())
+    }
+    async fn examine(&self) -> Result<Examination, ApiError> {
+        self.answer(&"examine", examination())
+    }
+    async fn ipam(&self) -> Result<IpamStatus, ApiError> {
+        self.answer(&"ipam", ipam())
     }
     fn events(&self) -> Arc<Events> {
         self.events.clone()
@@ -297,6 +369,8 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     client.revoke_token(token_status().id).unwrap();
     assert_eq!(agent.last_asked(), format!("{:?}", token_status().id));
     passes!(status() => status());
+    passes!(examine() => examination());
+    passes!(ipam() => ipam());
     passes!(hosts() => vec![host_status()]);
     passes!(remove_host(RemoveHostRequest { host: "h2".to_owned(), destroyed: true }) => host_removed());
     let avoid = network().subnets;

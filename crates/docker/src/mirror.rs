@@ -5,11 +5,11 @@
 use crate::engine::{DRIVER, Engine, EngineNetwork, NetworkCopy, SubnetCopy};
 use crate::error::DockerError;
 use crate::links::Links;
-use crate::plan::{Action, mirror_plan, network_of};
+use crate::plan::{Action, MirrorFault, mirror_plan, network_of};
 use crate::stale::StaleEndpoints;
 use crate::status::{DockerStatus, EngineState};
 use futures::StreamExt;
-use hopsack_api::{Api, DockerNetwork, EventKind, NetworkRequest, Networks};
+use hopsack_api::{Api, DockerNetwork, EventKind, Fault, NetworkRequest, Networks};
 use hopsack_types::{ChosenBy, Cidr, Family, Network, NetworkId, NetworkOptions};
 use std::collections::BTreeSet;
 use std::io;
@@ -69,7 +69,9 @@ impl Mirror {
         loop {
             let Err(error) = self.follow().await else { continue };
             self.links.asked();
-            self.report(state_of(&error), Vec::new());
+            let engine = state_of(&error);
+            let fault = engine.fault();
+            self.report(engine, fault.into_iter().collect());
             sleep_until(Instant::now() + RETRY).await;
         }
     }
@@ -108,7 +110,7 @@ impl Mirror {
         &self,
         networks: &mut watch::Receiver<Arc<Networks>>,
         memory: &mut Memory,
-    ) -> Result<Vec<String>, DockerError> {
+    ) -> Result<Vec<Fault>, DockerError> {
         // An agent that is in no cluster yet has none to tell, and that is no fault of Docker's.
         let endpoints = self.api.endpoints().await.unwrap_or_default();
         let mut listed = self.engine.networks().await?;
@@ -121,21 +123,22 @@ impl Mirror {
             network.twin_of = self.links.get(&network.id);
         }
         let plan = mirror_plan(&intent, &listed);
-        let mut faults: Vec<String> = plan.faults.iter().map(ToString::to_string).collect();
+        let mut faults: Vec<Fault> = plan.faults.iter().map(MirrorFault::told).collect();
         memory.refusals.retain(|(since, _)| since.elapsed() < REPORTED);
         let missed = memory.see(&intent, &listed);
         for action in plan.actions {
             match self.act(action, &intent, memory, &missed).await {
                 Ok(()) => {}
                 Err(error @ DockerError::Unreachable { .. }) => return Err(error),
-                Err(error) => faults.push(error.to_string()),
+                Err(error) => faults.push(Fault::new(error.to_string(), "systemctl status docker")),
             }
         }
-        faults.extend(memory.refusals.iter().map(|(_, text)| text.clone()));
+        let refused = memory.refusals.iter();
+        faults.extend(refused.map(|(_, text)| Fault::new(text, "docker network ls")));
         match memory.stale.look(&*self.api, &*self.engine, &endpoints, &listed, &intent).await {
             Ok(()) => {}
             Err(error @ DockerError::Unreachable { .. }) => return Err(error),
-            Err(error) => faults.push(error.to_string()),
+            Err(error) => faults.push(Fault::new(error.to_string(), "systemctl status docker")),
         }
         Ok(faults)
     }
@@ -242,7 +245,7 @@ impl Mirror {
         Ok(())
     }
 
-    fn report(&self, engine: EngineState, faults: Vec<String>) {
+    fn report(&self, engine: EngineState, faults: Vec<Fault>) {
         let status = DockerStatus { engine, faults };
         self.status.send_if_modified(|old| {
             if *old == status {

@@ -2,7 +2,7 @@
 //! ends in every named network being in the engine exactly once, or in a fault that says why not.
 
 use crate::engine::{DRIVER, EngineNetwork};
-use hopsack_api::{NameRequest, Networks};
+use hopsack_api::{Fault, NameRequest, Networks};
 use hopsack_types::{Labels, Network, NetworkId, NetworkName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,14 +67,26 @@ pub enum MirrorFault {
     },
 }
 
+impl MirrorFault {
+    /// As it is told, with what to type next.
+    pub fn told(&self) -> Fault {
+        let next = match self {
+            Self::NameTaken { docker, .. } => {
+                format!("docker network rm {}", docker.get(..SHORT_ID).unwrap_or(docker))
+            }
+            Self::BadName { name, .. } => format!("docker network inspect {name:?}"),
+        };
+        Fault::new(self.to_string(), next)
+    }
+}
+
 impl fmt::Display for MirrorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NameTaken { name, driver, docker } => write!(
+            Self::NameTaken { name, driver, .. } => write!(
                 f,
                 "Docker on this host has a {driver} network {name} of its own, so the cluster's network of that name \
-                 cannot be used here: remove that one (`docker network rm {}`) and make it under another name",
-                docker.get(..SHORT_ID).unwrap_or(docker)
+                 cannot be used here: remove that one and make it under another name"
             ),
             Self::BadName { name, rule } => write!(
                 f,

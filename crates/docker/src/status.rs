@@ -1,5 +1,6 @@
 //! What is known about this host's Docker engine, for `hopsack status`.
 
+use hopsack_api::Fault;
 use std::fmt;
 
 /// The engine and the mirror.
@@ -7,8 +8,8 @@ use std::fmt;
 pub struct DockerStatus {
     /// The engine.
     pub engine: EngineState,
-    /// What the mirror could not do, each a line that says what to do.
-    pub faults: Vec<String>,
+    /// What the mirror could not do.
+    pub faults: Vec<Fault>,
 }
 
 /// Whether the engine answers.
@@ -23,6 +24,14 @@ pub enum EngineState {
     Unreachable(String),
     /// It answers.
     Connected,
+}
+
+impl EngineState {
+    /// What is wrong with an engine that is there and does not answer.
+    pub fn fault(&self) -> Option<Fault> {
+        let Self::Unreachable(reason) = self else { return None };
+        Some(Fault::new(format!("the Docker engine does not answer: {reason}"), "systemctl status docker"))
+    }
 }
 
 impl fmt::Display for EngineState {

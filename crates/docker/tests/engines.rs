@@ -283,7 +283,7 @@ fn a_name_that_one_engine_uses_otherwise_is_told_and_used_when_it_is_free(pair: 
     pair.h2.docker("network create web");
     pair.h1.docker(&format!("{CREATE} web"));
     wait::until("the fault", SOON, || {
-        pair.h2.status().faults.iter().any(|f| f.contains("bridge network web"))
+        pair.h2.status().faults.iter().any(|f| f.text.contains("bridge network web"))
     })
     .unwrap();
     pair.h2.docker("network rm web");

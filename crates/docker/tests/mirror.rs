@@ -289,7 +289,7 @@ async fn what_cannot_be_mirrored_is_told_and_tried_again() {
     host.declare("web", 1).await;
     host.declare("db", 2).await;
     host.until_status("both told", |status| {
-        let told = |text| status.faults.iter().any(|fault| fault.contains(text));
+        let told = |text| status.faults.iter().any(|fault| fault.text.contains(text));
         told("bridge network web") && told("refused to create network db: no room")
     })
     .await;
@@ -432,7 +432,7 @@ async fn the_later_of_two_under_one_name_goes_once_it_is_unused_and_both_are_tol
     host.engine.user_makes("d1", "web", "hopsack");
     host.make(None, 2, Some("d1")).await;
     host.until_status("in use", |status| {
-        status.faults.iter().any(|f| f.contains("docker network inspect d1"))
+        status.faults.iter().any(|f| f.text.contains("docker network inspect d1"))
     })
     .await;
     assert!(host.engine.names().contains(&"web".to_owned()));
@@ -443,8 +443,10 @@ async fn the_later_of_two_under_one_name_goes_once_it_is_unused_and_both_are_tol
             room.networks.values().all(|network| network.copy_of.is_some()) && room.networks.len() == 1
         })
         .await;
-    host.until_status("told", |status| status.faults.iter().any(|fault| fault.contains("(10.70.2.0/24)")))
-        .await;
+    host.until_status("told", |status| {
+        status.faults.iter().any(|fault| fault.text.contains("(10.70.2.0/24)"))
+    })
+    .await;
     assert!(host.api.events().after(0).iter().any(|event| event.kind == EventKind::NetworkRefused));
 }
 

@@ -79,8 +79,9 @@ fn a_name_that_only_docker_allows_is_a_fault() {
 fn a_name_in_use_is_reported_and_left_alone() {
     let plan = mirror_plan(&intent([network(3, None)]), &[listed("b", "n3", "bridge", None)]);
     assert!(plan.actions.is_empty());
-    let fault = plan.faults.first().unwrap().to_string();
-    assert!(fault.contains("bridge network n3") && fault.contains("docker network rm b"), "{fault}");
+    let fault = plan.faults.first().unwrap().told();
+    assert!(fault.text.contains("bridge network n3"), "{fault}");
+    assert_eq!(fault.next.as_deref(), Some("docker network rm b"));
 }
 
 #[test]

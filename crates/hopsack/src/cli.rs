@@ -5,11 +5,13 @@ mod agent;
 mod cluster;
 mod endpoint;
 mod network;
+mod seeing;
 
 pub use agent::{Agent, LogFormat};
 pub use cluster::{CreateToken, Host, Identity, Init, Join, JoinToken, Token};
 pub use endpoint::{Attach, Detach, Endpoint, Port};
 pub use network::{CreateNetwork, Network, NetworkChange, SetNetwork};
+pub use seeing::{Doctor, Ipam, Places, Report};
 
 use crate::output::Format;
 use crate::parse;
@@ -50,11 +52,18 @@ pub enum Command {
     Host(Host),
     /// Show this host, its peers, and first what is wrong
     Status(Listing),
+    /// Look whether this host, and the way to the others, has all that Hopsack needs
+    Doctor(Doctor),
+    /// Make one archive for a bug report, without secrets
+    Report(Report),
     /// List what has happened on this host and around it
     Events(Events),
     /// Networks
     #[command(subcommand)]
     Network(Network),
+    /// Addresses: where they come from, and who has them
+    #[command(subcommand)]
+    Ipam(Ipam),
     /// Give a network namespace an interface in a network
     Attach(Attach),
     /// Take the interface away again and free its addresses

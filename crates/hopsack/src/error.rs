@@ -83,6 +83,14 @@ pub enum CommandError {
     /// The running program cannot be found, which the lab runs in its hosts.
     #[error("cannot find this program's own file: {0}")]
     Program(#[source] io::Error),
+    /// The archive of a report cannot be written.
+    #[error("cannot write the report to {}: {source}; choose another file with -f", path.display())]
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Write(#[source] io::Error),

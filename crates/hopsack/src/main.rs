@@ -8,14 +8,18 @@ mod attach;
 mod cli;
 mod cluster;
 mod demo;
+mod doctor;
 mod error;
 mod events;
+mod ipam;
 mod lab;
 mod network;
 mod output;
 mod parse;
 mod path;
 mod port;
+mod program;
+mod report;
 mod status;
 mod table;
 mod token;
@@ -60,8 +64,11 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Host(cli::Host::Ls(listing)) => cluster::hosts(&client, listing.output, out)?,
         Command::Host(cli::Host::Rm { host, destroyed }) => cluster::remove(&client, host, destroyed, out)?,
         Command::Status(listing) => status::run(&client, listing.output, out)?,
+        Command::Doctor(arguments) => return doctor::run(&client, &arguments, out),
+        Command::Report(arguments) => report::run(&client, &arguments, out)?,
         Command::Events(arguments) => events::run(&client, arguments, out)?,
         Command::Network(command) => network::run(&client, command, out)?,
+        Command::Ipam(command) => ipam::run(&client, command, out)?,
         Command::Attach(arguments) => attach::attach(&client, arguments, out)?,
         Command::Detach(arguments) => attach::detach(&client, arguments, out)?,
         Command::Endpoint(cli::Endpoint::Ls(listing)) => attach::endpoints(&client, listing.output, out)?,

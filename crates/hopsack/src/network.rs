@@ -93,7 +93,7 @@ fn remove(client: &Client, names: &[String], out: &mut Output<'_>) -> Result<(),
 }
 
 /// The network of that name, else of that id, in full or as lists show it.
-fn find<'a>(networks: &'a Networks, text: &str) -> Result<&'a Network, CommandError> {
+pub fn find<'a>(networks: &'a Networks, text: &str) -> Result<&'a Network, CommandError> {
     let all = || networks.networks.values();
     all()
         .find(|network| network.name.as_str() == text)

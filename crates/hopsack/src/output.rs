@@ -22,6 +22,8 @@ pub enum Format {
 pub enum Colour {
     /// Something is wrong.
     Red,
+    /// Somebody should look.
+    Yellow,
     /// All is well.
     Green,
 }
@@ -57,6 +59,7 @@ impl<'a> Output<'a> {
         let code = match colour {
             Colour::Red => 31,
             Colour::Green => 32,
+            Colour::Yellow => 33,
         };
         self.line(format_args!("\x1b[{code}m{text}\x1b[0m"))
     }

@@ -6,7 +6,7 @@ use crate::output::{Colour, Format, Output, count, list};
 use crate::path;
 use crate::table::Table;
 use hopsack_api::client::Client;
-use hopsack_api::{ClusterStatus, KernelStatus, Status};
+use hopsack_api::{ClusterStatus, Fault, KernelStatus, Status};
 
 /// `hopsack status`
 pub fn run(client: &Client, format: Format, out: &mut Output<'_>) -> Result<(), CommandError> {
@@ -32,8 +32,11 @@ fn show_faults(status: &Status, out: &mut Output<'_>) -> Result<(), CommandError
         0 => out.coloured(Colour::Green, "all is well")?,
         faults => out.coloured(Colour::Red, count(faults, "fault"))?,
     }
-    for fault in &status.faults {
-        out.line(format_args!("  - {fault}"))?;
+    for Fault { text, next } in &status.faults {
+        out.line(format_args!("  - {text}"))?;
+        if let Some(next) = next {
+            out.line(format_args!("    next: {next}"))?;
+        }
     }
     out.line("")
 }
@@ -121,7 +124,7 @@ mod tests {
         Some(PathStatus { kind, mtu, round_trip: Some(280), answered, reason: "it is tried".to_owned() })
     }
 
-    fn status(kernel: KernelStatus, faults: &[&str]) -> Status {
+    fn status(kernel: KernelStatus, faults: Vec<Fault>) -> Status {
         let cluster = ClusterStatus {
             id: ClusterId::from_bytes([0xab; 16]),
             host: HostId::from_bytes([1; 16]),
@@ -148,7 +151,6 @@ mod tests {
                 host(3, false, path(PathKind::Vxlan, 1450, false)),
             ],
         };
-        let faults = faults.iter().map(|&fault| fault.to_owned()).collect();
         let docker = "connected".to_owned();
         Status { version: "0.1.0".to_owned(), cluster: Some(cluster), docker, faults }
     }
@@ -161,14 +163,16 @@ mod tests {
             failures: Vec::new(),
             repaired: BTreeMap::from([("links".to_owned(), 2), ("routes".to_owned(), 1)]),
         };
-        let faults = ["the agent of host h3 does not answer: look at it", "no path to host h3 is answered"];
-        assert_eq!(text_of(|out| show(&status(kernel, &faults), out)), include_str!("status.golden"));
+        let silent = Fault::new("the agent of host h3 does not answer", "on h3: hopsack status");
+        let held = Fault { text: "port 80 is published twice: stop one of them".to_owned(), next: None };
+        let text = text_of(|out| show(&status(kernel, vec![silent, held]), out));
+        assert_eq!(text, include_str!("status.golden"));
     }
 
     #[test]
     fn a_host_without_faults_says_so() {
         let kernel = KernelStatus { wanted: Generation(7), applied: Generation(7), ..Default::default() };
-        let text = text_of(|out| show(&status(kernel, &[]), out));
+        let text = text_of(|out| show(&status(kernel, Vec::new()), out));
         assert!(text.starts_with("all is well\n\nhost "), "{text}");
         assert!(text.contains("generation 7 applied\n"), "{text}");
     }
@@ -183,7 +187,7 @@ mod tests {
 
     #[test]
     fn outside_a_cluster_the_next_command_is_told() {
-        let alone = Status { cluster: None, ..status(KernelStatus::default(), &[]) };
+        let alone = Status { cluster: None, ..status(KernelStatus::default(), Vec::new()) };
         let text = text_of(|out| show(&alone, out));
         assert!(text.contains("`hopsack init`") && text.contains("`hopsack join`"), "{text}");
         assert!(!text.contains("well"), "{text}");

@@ -388,6 +388,15 @@ impl Allocator {
         fresh.saturating_add(shelf.rest.cool_count(now, self.cool_down) as u64)
     }
 
+    /// Released addresses that have not rested for as long as they should: given only where nothing else is left.
+    pub fn cooling(&self, now: Duration) -> Vec<IpAddr> {
+        let of = |family: Family| {
+            let warm = self.shelf_ref(family).rest.warm(now, self.cool_down, 0);
+            warm.map(move |resting| address(family, resting))
+        };
+        Family::BOTH.into_iter().flat_map(of).collect()
+    }
+
     /// How many addresses of a family could be given before anybody hears "none".
     pub fn available(&self, family: Family) -> u64 {
         let shelf = self.shelf_ref(family);

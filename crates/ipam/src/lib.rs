@@ -5,7 +5,7 @@
 //!   subnet, definition   block, grant, want        allocator, rest
 //!                  └ the ledger, one document per network, changed by compare-and-swap
 //!                                                  └ the host's own book, kept by a journal: book, journal
-//!                  steward: what a host does about the ledger
+//!                  steward: what a host does about the ledger; tally: how it is spread, for people
 //! ```
 //!
 //! No address is ever given out twice, because grants are disjoint, a host gives only what it was granted, and what it
@@ -24,6 +24,7 @@ mod ranges;
 mod rest;
 pub mod steward;
 pub mod subnet;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod want;

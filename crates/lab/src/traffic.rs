@@ -2,7 +2,6 @@
 //! `{"ready":...}` when they listen, and write one line of JSON as their report at the end.
 
 pub mod forge;
-pub mod load;
 mod packet;
 pub mod raw;
 pub mod tcp;
@@ -34,10 +33,6 @@ enum Tool {
     TcpEcho(tcp::Echo),
     /// Connects to an echo and measures round trips.
     TcpPing(tcp::Ping),
-    /// Counts what a load sends.
-    LoadServe(load::Serve),
-    /// Sends as much as fits into a time.
-    Load(load::Load),
     /// Sends packets of any IP protocol.
     RawSend(raw::Send),
     /// Receives packets of any IP protocol.
@@ -60,8 +55,6 @@ pub fn run<S: Into<OsString>>(arguments: impl IntoIterator<Item = S>, out: &mut 
         Tool::TcpSend(tool) => say(out, &tool.run()?),
         Tool::TcpEcho(tool) => tool.run(out),
         Tool::TcpPing(tool) => say(out, &tool.run()?),
-        Tool::LoadServe(tool) => tool.run(out),
-        Tool::Load(tool) => say(out, &tool.run()?),
         Tool::RawSend(tool) => say(out, &tool.run()?),
         Tool::RawReceive(tool) => tool.run(out),
         Tool::ForgeIp(tool) => say(out, &tool.run()?),

@@ -5,7 +5,7 @@
 //! more the last path stays: a silent peer is perhaps only an agent or a machine that restarts, and no route may
 //! depend on it.
 
-use crate::link::{Link, ProbeCount};
+use crate::link::Link;
 use crate::reason::Reason;
 use hopsack_types::HostId;
 use hopsack_types::fact::PathFact;
@@ -44,7 +44,7 @@ pub struct Probe {
 }
 
 /// A peer's path as people see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathStatus {
     /// The path in use.
     pub choice: Option<PathChoice>,
@@ -54,6 +54,10 @@ pub struct PathStatus {
     pub rtt: Option<Duration>,
     /// Why it is the one in use.
     pub reason: Reason,
+    /// The kinds that there could be, and whether the probes of each are answered.
+    pub kinds: BTreeMap<PathKind, bool>,
+    /// When a probe of any kind was last answered, since the epoch of the caller's clock.
+    pub last_answer: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -170,15 +174,6 @@ impl PathTable {
         self.peers.iter().map(|(id, peer)| (*id, usable(peer))).collect()
     }
 
-    /// The probes of every link that there is now; counted from the start of the link.
-    pub fn probe_counts(&self) -> BTreeMap<(HostId, PathKind), ProbeCount> {
-        let mut counts = BTreeMap::new();
-        for (id, peer) in &self.peers {
-            counts.extend(peer.links.iter().map(|(kind, link)| ((*id, *kind), link.count)));
-        }
-        counts
-    }
-
     /// One peer's path and the reason for it.
     pub fn explain(&self, peer: HostId) -> Option<PathStatus> {
         let peer = self.peers.get(&peer)?;
@@ -188,6 +183,8 @@ impl PathTable {
             answered: link.is_some_and(|link| link.liveness.is_up()),
             rtt: link.and_then(|link| link.rtt),
             reason: peer.reason(),
+            kinds: peer.links.iter().map(|(kind, link)| (*kind, link.liveness.is_up())).collect(),
+            last_answer: peer.links.values().filter_map(|link| link.liveness.last_answer()).max(),
         })
     }
 }

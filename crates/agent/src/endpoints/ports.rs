@@ -7,7 +7,7 @@
 use crate::endpoints::{Endpoints, attachment};
 use crate::error::AgentError;
 use crate::member::Member;
-use hopsack_api::{ApiError, ErrorCode, PortRequest, PublishRequest};
+use hopsack_api::{ApiError, ErrorCode, Fault, PortRequest, PublishRequest};
 use hopsack_plan::view::Endpoint;
 use hopsack_types::numbers::FREE_PORTS;
 use hopsack_types::{EndpointId, Family, HostPort, PublishedPort};
@@ -171,7 +171,7 @@ async fn set_ports(member: &Member, id: EndpointId, ports: &[PublishedPort]) -> 
 }
 
 /// Published ports that somebody else has too, in words.
-pub fn faults(member: &Member) -> Vec<String> {
+pub fn faults(member: &Member) -> Vec<Fault> {
     let endpoints = member.endpoints.lock().unwrap_or_else(PoisonError::into_inner).all().clone();
     let holds = member.holds.lock().unwrap_or_else(PoisonError::into_inner);
     let missing = endpoints.values().flat_map(|endpoint| {
@@ -179,9 +179,10 @@ pub fn faults(member: &Member) -> Vec<String> {
     });
     missing
         .map(|(port, name)| {
-            format!(
+            let text = format!(
                 "port {port} is published for {name}, and another program of this host has it too: stop one of them"
-            )
+            );
+            Fault::new(text, format!("ss -lnp 'sport = :{}'", port.port))
         })
         .collect()
 }

@@ -33,6 +33,10 @@ fn endpoint(container: Option<&str>) -> Endpoint {
     }
 }
 
+fn full() -> Fault {
+    Fault::new("the disk is full", "df -h")
+}
+
 /// The events between two looks, a line each.
 fn told(before: &Seen, after: &Seen) -> Vec<String> {
     let all = differences(before, after).into_iter();
@@ -47,7 +51,7 @@ fn every_change_between_two_looks_is_one_event_and_the_way_back_another() {
         hosts: BTreeMap::from([(host(true).id, host(true))]),
         endpoints: BTreeMap::from([(endpoint(None).id, endpoint(None))]),
         repaired: BTreeMap::from([("routes".to_owned(), 2)]),
-        faults: BTreeSet::from(["the disk is full".to_owned()]),
+        faults: BTreeSet::from([full()]),
     };
     assert_eq!(told(&nothing, &nothing), Vec::<String>::new());
     assert_eq!(told(&made, &made), Vec::<String>::new());
@@ -59,7 +63,7 @@ fn every_change_between_two_looks_is_one_event_and_the_way_back_another() {
             "network-made web: 10.32.4.0/24 by hopsack",
             "endpoint-made 040404040404: 10.32.4.5 in web",
             "drift-repaired routes: put right what somebody else had changed (2)",
-            "fault-came this host: the disk is full",
+            "fault-came this host: the disk is full; next: df -h",
         ]
     );
     let gone = Seen { repaired: made.repaired.clone(), ..Seen::default() };
@@ -69,7 +73,7 @@ fn every_change_between_two_looks_is_one_event_and_the_way_back_another() {
             "host-removed h2: it left the cluster",
             "network-removed web: 10.32.4.0/24",
             "endpoint-removed 040404040404: 10.32.4.5 in web",
-            "fault-went this host: the disk is full",
+            "fault-went this host: the disk is full; next: df -h",
         ]
     );
 }
@@ -102,10 +106,27 @@ fn what_stays_and_changes_is_told_with_what_has_changed() {
 #[test]
 fn an_engine_that_comes_and_goes_is_told_with_its_faults() {
     let events = Events::new(|| 0);
-    let up = DockerStatus { engine: EngineState::Connected, faults: vec!["no room".to_owned()] };
+    let up = DockerStatus { engine: EngineState::Connected, faults: vec![full()] };
     tell_docker(&events, &DockerStatus::default(), &up);
     tell_docker(&events, &up, &DockerStatus { engine: EngineState::Absent, faults: Vec::new() });
     let kinds: Vec<EventKind> = events.after(0).into_iter().map(|event| event.kind).collect();
     use EventKind::{DockerConnected, DockerLost, FaultCame, FaultWent};
     assert_eq!(kinds, [DockerConnected, FaultCame, DockerLost, FaultWent]);
+}
+
+#[test]
+fn a_fault_that_comes_and_goes_within_a_second_is_not_told() {
+    let (mut lasting, begin) = (Lasting::default(), Instant::now());
+    let mut told = |milliseconds, faults: &[Fault]| {
+        lasting.of(begin + Duration::from_millis(milliseconds), faults.iter().cloned()).len()
+    };
+    assert_eq!(told(0, &[full()]), 0);
+    assert_eq!(told(900, &[full()]), 0);
+    assert_eq!(told(950, &[]), 0);
+    assert_eq!(told(1000, &[full()]), 0, "it was gone in between");
+    assert_eq!(told(2000, &[full()]), 1);
+    let other = Fault::new("no room", "df -h");
+    assert_eq!(told(2100, &[full(), other.clone()]), 1);
+    assert_eq!(told(3100, &[other]), 1);
+    assert_eq!(told(3200, &[]), 0);
 }

@@ -57,6 +57,11 @@ impl Planner {
         self.wanted.subscribe()
     }
 
+    /// The settings below `/proc/sys` that are wanted now.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        self.wanted.borrow().state.sysctls.clone()
+    }
+
     /// The generation wanted now.
     pub fn generation(&self) -> Generation {
         self.wanted.borrow().generation

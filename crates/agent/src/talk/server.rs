@@ -2,6 +2,7 @@
 //!
 //! What must not live here: what an answer means; each question goes to whom it concerns.
 
+use crate::entropy::Clock;
 use crate::facts::Facts;
 use crate::facts::membership::Members;
 use crate::talk::peers::Peers;
@@ -38,6 +39,7 @@ pub struct Server {
     facts: Arc<Facts>,
     /// The way to voters, for what only they can answer.
     peers: Arc<Peers>,
+    clock: Arc<dyn Clock>,
     strangers: Semaphore,
 }
 
@@ -49,8 +51,9 @@ impl Server {
         members: Arc<Members>,
         facts: Arc<Facts>,
         peers: Arc<Peers>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, admission, members, facts, peers, strangers: Semaphore::const_new(STRANGERS) }
+        Self { store, admission, members, facts, peers, clock, strangers: Semaphore::const_new(STRANGERS) }
     }
 
     /// Answers for ever.
@@ -166,6 +169,10 @@ impl Server {
                 self.facts.receive(batches, Source::Sync);
                 Answer::Done
             }
+            Question::Examine => Answer::Examined {
+                unix_seconds: self.clock.unix_seconds(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
             Question::Follow(_) => {
                 Answer::Refused(ApiError::new(ErrorCode::Invalid, "this is answered by a stream"))
             }

@@ -44,6 +44,8 @@ pub enum Question {
     Push(Vec<Batch>),
     /// What you lacked when we compared.
     Fill(Vec<Batch>),
+    /// What does your clock show, and what are you?
+    Examine,
 }
 
 /// An answer.
@@ -67,6 +69,13 @@ pub enum Answer {
     Done,
     /// No, and why.
     Refused(ApiError),
+    /// What is asked when a host is examined.
+    Examined {
+        /// Seconds since 1970.
+        unix_seconds: u64,
+        /// The agent's version.
+        version: String,
+    },
 }
 
 /// What a joining host says. The secret is said only to a host that has proved itself.

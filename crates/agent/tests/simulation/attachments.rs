@@ -161,8 +161,8 @@ fn an_endpoint_whose_network_is_gone_is_listed_is_a_fault_and_can_be_detached() 
         world.until("it is gone", |_| member.intent.borrow().intent.networks.is_empty()).await;
         let listed = world.call(H1, "list", |api| async move { api.endpoints().await }).await.unwrap();
         assert_eq!(listed[0].network_name.as_str(), web.short());
-        let end = format!("`hopsack detach {NAMESPACE} --network {}`", web.short());
-        let fault = format!("the network of c1 was removed and it reaches nobody: {end}");
+        let end = format!("hopsack detach {NAMESPACE} --network {}", web.short());
+        let fault = hopsack_api::Fault::new("the network of c1 was removed and it reaches nobody", end);
         assert!(hopsack_agent::report::status(&member).1.contains(&fault));
         let request = DetachRequest { namespace: NAMESPACE.into(), network: web.short().parse().unwrap() };
         world.call(H1, "detach", |api| async move { api.detach(request).await }).await.unwrap();

@@ -115,7 +115,7 @@ fn a_removed_host_that_comes_back_keeps_what_runs_changes_nothing_and_says_so() 
         world
             .until("it says so", |world| {
                 let faults = hopsack_agent::report::status(&world.hosts[H3].member()).1;
-                faults.iter().any(|fault| fault.starts_with("this host was removed from the cluster"))
+                faults.iter().any(|fault| fault.text.starts_with("this host was removed from the cluster"))
             })
             .await;
         let before = world.hosts[H3].kernel.state();

@@ -52,7 +52,7 @@ fn a_member_whose_kernel_has_lost_vxlan_says_so_and_reaches_its_own_segment() {
         assert_eq!(world.hosts[H1].member().paths.explain(far).and_then(|status| status.choice), None);
         let faults = world.hosts[H1].api().status().await.unwrap().faults;
         let told = "this kernel has no vxlan, so only hosts of one segment reach each other: load or build the module vxlan";
-        assert!(faults.iter().any(|fault| fault.starts_with(told)), "{faults:?}");
+        assert!(faults.iter().any(|fault| fault.text.starts_with(told)), "{faults:?}");
         world
             .until("the device of tunnels is gone", |world| {
                 world.hosts[H1].kernel.state().links.keys().all(|link| link.as_str() != "hopvxlan")

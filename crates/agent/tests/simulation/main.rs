@@ -4,8 +4,7 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `chaos`, `refusals`, `removal`, `leaving`, `attachments`, `ports`, `limits`, `metrics`: the
-//!   tests.
+//! - `clusters`, `chaos`, `refusals`, `removal`, `leaving`, `attachments`, `ports`, `limits`: the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,12 +18,12 @@ mod kernel;
 mod leaving;
 mod limits;
 mod machine;
-mod metrics;
 mod network;
 mod ports;
 mod prober;
 mod refusals;
 mod removal;
+mod seeing;
 mod stores;
 mod trace;
 mod wire;

@@ -89,7 +89,8 @@ fn translated(world: &World) -> usize {
 }
 
 async fn faults(world: &World) -> Vec<String> {
-    world.hosts[H1].api().status().await.unwrap().faults
+    let faults = world.hosts[H1].api().status().await.unwrap().faults.into_iter();
+    faults.map(|fault| fault.text).collect()
 }
 
 #[test]

@@ -162,6 +162,12 @@ impl Api for FakeApi {
     async fn status(&self) -> Result<Status, ApiError> {
         refused(ErrorCode::Conflict, "not in this test")
     }
+    async fn examine(&self) -> Result<Examination, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
+    async fn ipam(&self) -> Result<IpamStatus, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
     fn events(&self) -> Arc<Events> {
         self.events.clone()
     }

@@ -49,6 +49,7 @@ fn an_address_that_cools_down_is_no_spare_but_can_be_had_by_name() {
     assert_eq!(book.spare(at(0), Family::V4), 8);
     let got = book.allocate(at(0), Family::V4, &handle(1)).unwrap();
     book.release(at(100), got, &handle(1));
+    assert_eq!((book.cooling(at(101)), book.cooling(at(160))), (vec![got], vec![]));
     assert_eq!((book.spare(at(101), Family::V4), book.available(Family::V4)), (7, 8));
     assert_eq!(book.spare(at(160), Family::V4), 8);
     book.allocate_address(got, &handle(2)).unwrap();

@@ -1,0 +1,71 @@
+//! What an agent tells who looks.
+
+use crate::world::{H1, H2, H3, World, play};
+use hopsack_api::{Api, HeldAddress, IpamStatus, RemoveHostRequest, SubnetIpam};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::sleep;
+
+const SEED: u64 = 44;
+/// Until reserves are granted and facts told.
+const SETTLED: Duration = Duration::from_secs(30);
+
+async fn ipam(world: &World, host: usize) -> IpamStatus {
+    world.call(host, "ipam", |api| async move { api.ipam().await }).await.unwrap()
+}
+
+fn holder_of(ipam: &IpamStatus, address: IpAddr) -> HeldAddress {
+    ipam.networks[0].held.iter().find(|held| held.address == address).unwrap().clone()
+}
+
+#[test]
+fn every_address_of_a_network_is_accounted_for_and_named_with_its_host() {
+    play(SEED, |mut world| async move {
+        world.cluster().await;
+        let web = world.network(H1, "web", &["10.99.0.0/24"]).await.unwrap().id;
+        let mine = world.container(H1, web).await.unwrap();
+        let short = world.container(H1, web).await.unwrap().addresses[0];
+        let theirs = world.container(H2, web).await.unwrap();
+        let lost = world.container(H3, web).await.unwrap().addresses[0];
+        sleep(SETTLED).await;
+        world.hosts[H3].crash().await;
+        world
+            .until("h3 is silent", |world| {
+                let hosts = hopsack_agent::report::status(&world.hosts[H1].member()).0.hosts;
+                hosts.iter().any(|host| host.name.as_str() == "h3" && !host.alive)
+            })
+            .await;
+        let request = RemoveHostRequest { host: "h3".to_owned(), destroyed: false };
+        world.call(H1, "remove host", |api| async move { api.remove_host(request).await }).await.unwrap();
+        sleep(SETTLED).await;
+        world.end(short).await.unwrap();
+
+        let told = ipam(&world, H1).await;
+        let [pool, _v6] = &told.pools[..] else { panic!("{told:?}") };
+        assert_eq!((pool.hosts, pool.subnets.as_slice()), (2, &[][..]), "the subnet is none of the pool's");
+        let SubnetIpam { used, reserve, quarantined, free, kept, cooling, pool, blocks, .. } =
+            &told.networks[0].subnets[0];
+        assert_eq!((*used, *cooling, *kept, pool), (2, 1, 3, &None), "{told:?}");
+        assert_eq!(used + reserve + quarantined + free + kept, 256, "{told:?}");
+        let aside = blocks.iter().find(|block| block.prefix.contains(lost)).unwrap();
+        assert!(aside.quarantined && aside.host_name.is_none(), "{aside:?}");
+        let HeldAddress { host_name, endpoint, name, holder, .. } = holder_of(&told, mine.addresses[0]);
+        assert_eq!(host_name.unwrap().as_str(), "h1");
+        assert_eq!((endpoint, name), (Some(mine.id), Some(mine.name)));
+        assert_eq!(holder, Some(format!("docker:{}", mine.id.short())));
+        let other = holder_of(&told, theirs.addresses[0]);
+        assert_eq!((other.host_name.unwrap().as_str(), other.endpoint), ("h2", Some(theirs.id)));
+        assert_eq!(other.holder, None, "only its host knows");
+        assert!(told.networks[0].held.iter().all(|held| held.address != short && held.address != lost));
+
+        let theirs = ipam(&world, H2).await;
+        let counts = |told: &IpamStatus| {
+            let SubnetIpam { used, reserve, quarantined, free, .. } = told.networks[0].subnets[0].clone();
+            [used, reserve, quarantined, free]
+        };
+        world.until("h2 has heard that it is gone", |world| world.heard(H2).len() == 2).await;
+        assert_eq!(counts(&ipam(&world, H2).await), counts(&told));
+        assert!(theirs.networks[0].subnets[0].blocks.iter().any(|block| block.cooling.is_none()));
+        world
+    });
+}
