@@ -1,13 +1,13 @@
 //! Whose endpoints are: the driver's calls name no container, so the engine is asked after each start. Never from
 //! inside a call of Docker, which may hold locks meanwhile, and nothing waits for it.
 
+use crate::burst::next_burst;
 use crate::engine::Engine;
 use crate::error::DockerError;
-use futures::StreamExt;
 use hopsack_api::{Api, ContainerRequest};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 use tracing::debug;
 
 /// How often an engine that does not answer, or does not list a container yet, is asked again.
@@ -30,7 +30,7 @@ impl ContainerNames {
             if let Err(error) = self.follow().await {
                 debug!(%error, "the containers of endpoints are not known");
             }
-            sleep_until(Instant::now() + RETRY).await;
+            sleep(RETRY).await;
         }
     }
 
@@ -39,21 +39,8 @@ impl ContainerNames {
         let mut starts = self.engine.starts();
         loop {
             let pause = if self.compare().await? { RESYNC } else { RETRY };
-            let again = Instant::now() + pause;
-            tokio::select! {
-                start = starts.next() => match start {
-                    Some(start) => start?,
-                    None => return Ok(()),
-                },
-                () = sleep_until(again) => {}
-            }
-            let burst = sleep_until(Instant::now() + BURST);
-            tokio::pin!(burst);
-            loop {
-                tokio::select! {
-                    () = &mut burst => break,
-                    Some(start) = starts.next() => start?,
-                }
+            if !next_burst(&mut starts, BURST, sleep(pause)).await? {
+                return Ok(());
             }
         }
     }

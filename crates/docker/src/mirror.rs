@@ -2,13 +2,13 @@
 //! intent, by the engine's events and by time. Docker's calls into the plugin never wait for it, so it may itself
 //! wait for Docker, which calls the plugin meanwhile.
 
+use crate::burst::next_burst;
 use crate::engine::{DRIVER, Engine, EngineNetwork, NetworkCopy, SubnetCopy};
 use crate::error::DockerError;
 use crate::links::Links;
 use crate::plan::{Action, MirrorFault, mirror_plan, network_of};
 use crate::stale::StaleEndpoints;
 use crate::status::{DockerStatus, EngineState};
-use futures::StreamExt;
 use hopsack_api::{Api, DockerNetwork, EventKind, Fault, NetworkRequest, Networks};
 use hopsack_types::{ChosenBy, Cidr, Family, Network, NetworkId, NetworkOptions};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 /// How often an engine that does not answer is asked again: a started Docker is used within this.
@@ -72,7 +72,7 @@ impl Mirror {
             let engine = state_of(&error);
             let fault = engine.fault();
             self.report(engine, fault.into_iter().collect());
-            sleep_until(Instant::now() + RETRY).await;
+            sleep(RETRY).await;
         }
     }
 
@@ -83,24 +83,17 @@ impl Mirror {
         let mut memory = Memory::default();
         loop {
             let faults = self.compare(&mut networks, &mut memory).await?;
-            let resync = Instant::now() + if faults.is_empty() { RESYNC } else { RECHECK };
+            let resync = if faults.is_empty() { RESYNC } else { RECHECK };
             self.report(EngineState::Connected, faults);
-            tokio::select! {
-                change = changes.next() => match change {
-                    Some(change) => change?,
-                    None => return Ok(()),
-                },
-                // An error means that the agent is going; then so is this task.
-                Ok(()) = networks.changed() => {}
-                () = sleep_until(resync) => {}
-            }
-            let burst = sleep_until(Instant::now() + BURST);
-            tokio::pin!(burst);
-            loop {
+            let otherwise = async {
                 tokio::select! {
-                    () = &mut burst => break,
-                    Some(change) = changes.next() => change?,
+                    // An error means that the agent is going; then so is this task.
+                    Ok(()) = networks.changed() => {}
+                    () = sleep(resync) => {}
                 }
+            };
+            if !next_burst(&mut changes, BURST, otherwise).await? {
+                return Ok(());
             }
         }
     }
