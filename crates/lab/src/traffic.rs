@@ -4,6 +4,7 @@
 pub mod forge;
 mod packet;
 pub mod raw;
+mod sctp;
 pub mod tcp;
 pub mod udp;
 
@@ -33,6 +34,10 @@ enum Tool {
     TcpEcho(tcp::Echo),
     /// Connects to an echo and measures round trips.
     TcpPing(tcp::Ping),
+    /// Accepts SCTP associations and tells who asked.
+    SctpEcho(sctp::Echo),
+    /// Sets up SCTP associations with an echo and measures how long that takes.
+    SctpPing(sctp::Ping),
     /// Sends packets of any IP protocol.
     RawSend(raw::Send),
     /// Receives packets of any IP protocol.
@@ -55,6 +60,8 @@ pub fn run<S: Into<OsString>>(arguments: impl IntoIterator<Item = S>, out: &mut 
         Tool::TcpSend(tool) => say(out, &tool.run()?),
         Tool::TcpEcho(tool) => tool.run(out),
         Tool::TcpPing(tool) => say(out, &tool.run()?),
+        Tool::SctpEcho(tool) => tool.run(out),
+        Tool::SctpPing(tool) => say(out, &tool.run()?),
         Tool::RawSend(tool) => say(out, &tool.run()?),
         Tool::RawReceive(tool) => tool.run(out),
         Tool::ForgeIp(tool) => say(out, &tool.run()?),

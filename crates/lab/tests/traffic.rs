@@ -71,7 +71,7 @@ fn content_that_is_not_the_sequence_is_not_intact() {
 fn echoes_answer_and_tell_who_called() {
     require!(Root);
     let (_lab, h1, h2) = pair();
-    for kind in ["udp", "tcp"] {
+    for kind in ["udp", "tcp", "sctp"] {
         let (echo, ping) = (format!("{kind}-echo"), format!("{kind}-ping"));
         let running = h2.start_traffic(&[&echo, "--bind", "10.77.1.2:5002"]).unwrap();
         let argv = [&ping, "--to", "10.77.1.2:5002", "--count", "20"];

@@ -11,13 +11,23 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-fn open(family: Family, protocol: u8) -> Result<Socket> {
+/// A raw socket for one protocol.
+pub(super) fn open(family: Family, protocol: u8) -> Result<Socket> {
     let domain = match family {
         Family::V4 => Domain::IPV4,
         Family::V6 => Domain::IPV6,
     };
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(protocol))));
     socket.map_err(LabError::io("open a raw socket for protocol", protocol))
+}
+
+/// What a received packet carries: of IPv4 the kernel gives the header too, whose length is in words (RFC 791).
+pub(super) fn payload(family: Family, packet: &[u8]) -> &[u8] {
+    let header = match family {
+        Family::V4 => packet.first().map_or(0, |byte| usize::from(byte & 15) * 4),
+        Family::V6 => 0,
+    };
+    packet.get(header..).unwrap_or_default()
 }
 
 /// `raw-send`
@@ -102,16 +112,12 @@ impl Receive {
 
 impl RawReport {
     fn add(&mut self, family: Family, packet: &[u8]) {
-        let mut payload = packet;
-        if family == Family::V4 {
-            // The kernel gives the header; its length is in words (RFC 791).
-            let header = packet.first().map_or(0, |byte| usize::from(byte & 15) * 4);
-            if let Some(&[a, b, c, d]) = packet.get(12..16) {
-                *self.sources.entry(Ipv4Addr::new(a, b, c, d).into()).or_default() += 1;
-            }
-            payload = packet.get(header..).unwrap_or_default();
+        if family == Family::V4
+            && let Some(&[a, b, c, d]) = packet.get(12..16)
+        {
+            *self.sources.entry(Ipv4Addr::new(a, b, c, d).into()).or_default() += 1;
         }
         self.received += 1;
-        *self.texts.entry(String::from_utf8_lossy(payload).into_owned()).or_default() += 1;
+        *self.texts.entry(String::from_utf8_lossy(payload(family, packet)).into_owned()).or_default() += 1;
     }
 }

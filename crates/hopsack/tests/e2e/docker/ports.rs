@@ -87,7 +87,7 @@ fn a_published_port_is_reached_from_everywhere_and_the_client_is_seen_as_it_is()
     let engines = with_outsider();
     engines.network("h1", &format!("{DUAL} web"));
     engines.network("h1", "--ipv6 --subnet 10.51.0.0/24 --subnet fd51::/64 data");
-    engines.run("h1", "server", "--net web -p 8080:80 -p 8080:80/udp");
+    engines.run("h1", "server", "--net web -p 8080:80 -p 8080:80/udp -p 8080:80/sctp");
     for host in HOSTS {
         for network in ["web", "data"] {
             engines.run(host, &format!("{network}-{host}"), &format!("--net {network}"));
@@ -100,7 +100,7 @@ fn a_published_port_is_reached_from_everywhere_and_the_client_is_seen_as_it_is()
     let hosts = HOSTS.map(|host| engines.host(host));
     let of_h1 = host_addresses(&engines, "h1");
     let underlay = engines.host("h1").addresses().to_vec();
-    for protocol in ["tcp", "udp"] {
+    for protocol in ["tcp", "udp", "sctp"] {
         for address in &inside {
             let echo = Echo::start(&server, protocol, SocketAddr::new(*address, 80));
             let v6 = address.is_ipv6();
