@@ -7,10 +7,11 @@
 //! 5. Permanent neighbours, then forwarding entries.
 //! 6. The firewall, in one transaction: an endpoint's policy is in place before its link is up, and outlives it,
 //!    because links that go have gone in step 1.
-//! 7. The accept rule in the forward chain of others.
-//! 8. Containers' ends move into place, then links go up; not if the firewall could not be put in place.
-//! 9. Routing rules, then routes, each changed without a gap.
-//! 10. What is left over goes, in the reverse of this order, so that nothing that stays loses its footing before it
+//! 7. Tracked flows that the firewall would translate otherwise by now are forgotten.
+//! 8. The accept rule in the forward chain of others.
+//! 9. Containers' ends move into place, then links go up; not if the firewall could not be put in place.
+//! 10. Routing rules, then routes, each changed without a gap.
+//! 11. What is left over goes, in the reverse of this order, so that nothing that stays loses its footing before it
 //!     has changed: routes, rules, the accept rule, forwarding entries, neighbours, addresses.
 //!
 //! Settings are never put back. Failures are collected and never stop the rest. What must not live here: how an
@@ -20,14 +21,20 @@ use crate::{Applied, Failure, KernelError, Table};
 use hopsack_plan::delta::DeltaTable;
 use hopsack_plan::state::{Container, HostState, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
 use hopsack_types::firewall::Firewall;
-use hopsack_types::{Family, IfName, Mac};
+use hopsack_types::{Family, HostPort, IfName, Mac};
 use ipnet::IpNet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The object of a [`Failure`] to change the firewall, which changes as a whole: no endpoint has its policy then.
 pub const FIREWALL: &str = "table inet hopsack";
+
+/// The object of a [`Failure`] to forget flows.
+const FLOWS: &str = "flows to published ports";
+
+/// Where published ports lead.
+pub(crate) type Published = BTreeMap<HostPort, SocketAddr>;
 
 /// The single operations of one kernel. Making fails if the object is there, unless said otherwise.
 pub(crate) trait Operations {
@@ -59,6 +66,8 @@ pub(crate) trait Operations {
     fn remove_forwarding(&mut self, device: &IfName, mac: Mac) -> Result<(), KernelError>;
     /// Makes one firewall into another; returns the number of changes.
     fn change_firewall(&mut self, observed: &Firewall, desired: &Firewall) -> Result<u64, KernelError>;
+    /// Forgets the flows that contradict where published ports lead now, and not any more; returns how many.
+    fn forget_flows(&mut self, before: &Published, now: &Published) -> Result<u64, KernelError>;
     /// Has our mark accepted where others forward, or takes that back.
     fn set_forward_accept(&mut self, family: Family, accept: bool) -> Result<(), KernelError>;
     /// Adds a routing rule.
@@ -89,6 +98,9 @@ pub(crate) fn apply(operations: &mut impl Operations, observed: &HostState, desi
     pass.write_sysctls();
     pass.set_neighbours();
     let safe = pass.change_firewall();
+    if safe {
+        pass.forget_flows();
+    }
     pass.set_forward_accept(true);
     pass.raise_links(safe);
     pass.add_rules();
@@ -340,6 +352,13 @@ impl<'a, O: Operations> Pass<'a, O> {
         self.attempt(Table::Firewall, &FIREWALL, |operations| {
             operations.change_firewall(&observed, &self.desired.firewall)
         })
+    }
+
+    fn forget_flows(&mut self) {
+        let (before, now) = (std::mem::take(&mut self.there.published), &self.desired.published);
+        if before != *now {
+            self.attempt(Table::Flows, &FLOWS, |operations| operations.forget_flows(&before, now));
+        }
     }
 
     fn set_forward_accept(&mut self, accept: bool) {

@@ -3,7 +3,7 @@
 //! It knows what hangs together (what is on a link goes with it, a route needs its device to be up) as far as that
 //! decides whether an order works. It has no clock and no randomness: the same calls give the same trace.
 
-use crate::apply::{Operations, apply, device_of, is_of_link, route_name, rule_name};
+use crate::apply::{Operations, Published, apply, device_of, is_of_link, route_name, rule_name};
 use crate::{Applied, Kernel, KernelError, Silent, Table};
 use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_plan::HostState;
@@ -95,6 +95,7 @@ impl FakeKernel {
             Table::Neighbours => state.neighbours.retain(|(_, address), _| address.to_string() != object),
             Table::Fdb => state.fdb.retain(|(_, mac), _| mac.to_string() != object),
             Table::Firewall => state.firewall = Firewall::default(),
+            Table::Flows => state.published.clear(),
             Table::Forward => state.forward_accept.retain(|family| family.to_string() != object),
             Table::Rules => state.rules.retain(|rule| rule_name(rule) != object),
             Table::Routes => state.routes.retain(|key, _| route_name(key) != object),
@@ -339,6 +340,12 @@ impl Operations for Inner {
         self.enter(Table::Firewall, "change", "table inet hopsack")?;
         self.state.firewall = desired.clone();
         Ok(u64::from(observed != desired))
+    }
+
+    fn forget_flows(&mut self, _before: &Published, now: &Published) -> Result<u64, KernelError> {
+        self.enter(Table::Flows, "forget", "flows to published ports")?;
+        self.state.published = now.clone();
+        Ok(0)
     }
 
     fn set_forward_accept(&mut self, family: Family, accept: bool) -> Result<(), KernelError> {

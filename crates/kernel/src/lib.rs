@@ -71,6 +71,8 @@ pub enum Table {
     Fdb,
     /// Our nftables table.
     Firewall,
+    /// Tracked flows to published ports.
+    Flows,
     /// The accept rule in a forward chain of others.
     Forward,
     /// Routing rules.
@@ -88,6 +90,7 @@ impl std::fmt::Display for Table {
             Self::Neighbours => "neighbours",
             Self::Fdb => "fdb",
             Self::Firewall => "firewall",
+            Self::Flows => "flows",
             Self::Forward => "forward",
             Self::Rules => "rules",
             Self::Routes => "routes",

@@ -5,11 +5,12 @@
 //! chain of others. Nothing else is read into a [`HostState`], so nothing else is ever changed.
 
 mod container;
+mod flows;
 mod forward;
 mod observe;
 mod operations;
 
-use crate::apply::apply;
+use crate::apply::{Published, apply};
 use crate::{Applied, Kernel, KernelError, Silent};
 use forward::ForwardChains;
 use hopsack_netlink::generation::generation;
@@ -32,6 +33,8 @@ pub struct LinuxKernel {
     nft: Nft,
     forward: ForwardChains,
     firewall: Option<KnownFirewall>,
+    /// What flows were held against last; nothing yet where this agent has just started.
+    published: Published,
     /// Numbers of links by name, as far as they are known in the present pass.
     indexes: BTreeMap<IfName, u32>,
 }
@@ -53,6 +56,7 @@ impl LinuxKernel {
             nft: Nft::find()?,
             forward: ForwardChains::find(),
             firewall: None,
+            published: Published::new(),
             indexes: BTreeMap::new(),
         })
     }
@@ -118,6 +122,7 @@ impl Kernel for LinuxKernel {
         let generation = generation()?;
         state.firewall = self.observe_firewall(generation)?;
         state.forward_accept = self.forward.observe(&desired.forward_accept, generation);
+        state.published = self.published.clone();
         Ok(state)
     }
 

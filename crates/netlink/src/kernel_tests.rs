@@ -5,10 +5,11 @@ use crate::monitor::{Event, Monitor, Topic};
 use crate::netns::{Namespace, in_new_ns, in_ns};
 use crate::route::{Kind as RouteKind, Route, RouteFilter};
 use crate::rule::Rule;
-use crate::{Socket, sysctl};
-use hopsack_types::{Family, IfName, Mac};
-use std::net::IpAddr;
+use crate::{Socket, conntrack, sysctl};
+use hopsack_types::{Family, IfName, Mac, Protocol};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PROTOCOL: u8 = 72;
@@ -17,6 +18,10 @@ const OTHER_MAC: Mac = Mac::from_bytes([2, 0, 0, 0, 0, 2]);
 
 fn name(text: &str) -> IfName {
     IfName::new(text).unwrap()
+}
+
+fn ip_port(text: &str) -> SocketAddr {
+    text.parse().unwrap()
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -305,7 +310,7 @@ fn the_generation_of_nftables_moves_with_each_transaction() {
     in_new_ns(|| {
         let before = crate::generation::generation().unwrap();
         assert_eq!(crate::generation::generation().unwrap(), before);
-        let done = std::process::Command::new("nft").args(["add", "table", "inet", "t"]).status().unwrap();
+        let done = Command::new("nft").args(["add", "table", "inet", "t"]).status().unwrap();
         assert!(done.success());
         assert_ne!(crate::generation::generation().unwrap(), before);
     })
@@ -337,4 +342,46 @@ fn a_namespace_that_is_gone_or_no_namespace_is_told_by_path() {
         "cannot enter the network namespace /run/netns/hopsack-none: No such file or directory"
     );
     assert!(in_ns(Path::new("/etc/passwd"), || ()).is_err());
+}
+
+/// Sends a datagram from a socket of its own to a port of the loopback, where a socket answers.
+fn exchange(to: &UdpSocket) -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"?", to.local_addr().unwrap()).unwrap();
+    let (_, peer) = to.recv_from(&mut [0; 8]).unwrap();
+    to.send_to(b"!", peer).unwrap();
+    client.recv_from(&mut [0; 8]).unwrap();
+    client
+}
+
+#[test]
+fn flows_to_a_port_are_found_and_one_is_removed_without_the_others() {
+    in_new_ns(|| {
+        let mut socket = Socket::open().unwrap();
+        let loopback = socket.link(&name("lo")).unwrap().unwrap();
+        socket.change_link(loopback.index, &LinkChange { up: Some(true), ..LinkChange::default() }).unwrap();
+        // Tracks, and translates one port to another.
+        let rules = "table ip t {\n chain c {\n type nat hook output priority -100;\n udp dport 5353 redirect to :5300\n }\n }";
+        let loaded = Command::new("nft").arg(rules).status().unwrap();
+        assert!(loaded.success());
+        let (translated, other) = (UdpSocket::bind("127.0.0.1:5300"), UdpSocket::bind("127.0.0.1:5354"));
+        let (translated, other) = (translated.unwrap(), other.unwrap());
+        exchange(&other);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"?", "127.0.0.1:5353").unwrap();
+        translated.recv_from(&mut [0; 8]).unwrap();
+
+        let flows = |port| conntrack::flows_to(Family::V4, Protocol::Udp, port).unwrap();
+        let found = flows(5353);
+        let [flow] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((flow.target, flow.answers), (ip_port("127.0.0.1:5353"), ip_port("127.0.0.1:5300")));
+        assert_eq!(flows(5354).len(), 1);
+        assert_eq!(conntrack::flows_to(Family::V4, Protocol::Tcp, 5353).unwrap(), []);
+        assert_eq!(conntrack::flows_to(Family::V6, Protocol::Udp, 5353).unwrap(), []);
+        conntrack::remove(flow).unwrap();
+        assert_eq!(flows(5353), []);
+        assert_eq!(flows(5354).len(), 1, "another flow went along");
+        assert!(conntrack::remove(flow).unwrap_err().is_gone());
+    })
+    .unwrap();
 }

@@ -5,12 +5,14 @@
 //! code, nftables (only the fact that something there has changed).
 
 pub mod address;
+pub mod conntrack;
 mod error;
 pub mod fdb;
 pub mod generation;
 pub mod link;
 pub mod monitor;
 pub mod neighbour;
+mod netfilter;
 pub mod netns;
 pub mod route;
 pub mod rule;

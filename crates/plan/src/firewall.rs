@@ -72,6 +72,7 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
     }
     chains.hook("nat_postrouting", ChainKind::Nat, point, priority, translated);
     state.forward_accept = survey.families.iter().copied().collect();
+    state.published = published.into_iter().flat_map(|ports| ports.leads).collect();
 }
 
 struct Chains<'a>(&'a mut BTreeMap<String, Chain>);

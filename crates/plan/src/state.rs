@@ -2,10 +2,10 @@
 //! One shape for both, so that the difference of two is all there is to do.
 
 use hopsack_types::firewall::Firewall;
-use hopsack_types::{Cidr, IfName, Mac};
+use hopsack_types::{Cidr, HostPort, IfName, Mac};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// All kernel objects that we own.
@@ -30,6 +30,10 @@ pub struct HostState {
     /// Whether Docker's (or the host's) forward chain lets our accept mark pass, per family; a plan asks for it, an
     /// observation is true also where nothing stands in the way.
     pub forward_accept: BTreeSet<hopsack_types::Family>,
+    /// Where published ports lead. The firewall translates by it; tracked flows are held against it, which is no more
+    /// looked at than it changes: an observation says what they were held against last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub published: BTreeMap<HostPort, SocketAddr>,
 }
 
 /// One of our links.

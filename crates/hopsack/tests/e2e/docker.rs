@@ -3,6 +3,7 @@
 mod agreement;
 mod compose;
 mod containers;
+mod flows;
 mod mirror;
 mod neighbours;
 mod networks;

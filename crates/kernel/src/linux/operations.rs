@@ -1,10 +1,10 @@
 //! The single operations, as netlink requests, settings, `nft` transactions and rules in the forward chains of others.
 
-use super::LinuxKernel;
 use super::container::{self, Wanted};
 use super::observe::is_ours;
+use super::{LinuxKernel, flows};
 use crate::KernelError;
-use crate::apply::Operations;
+use crate::apply::{Operations, Published};
 use hopsack_netlink::link::{Base, LinkChange, Vxlan};
 use hopsack_netlink::route::{Kind as RouteKind, Route as NetlinkRoute};
 use hopsack_netlink::rule::Rule;
@@ -182,6 +182,12 @@ impl Operations for LinuxKernel {
 
     fn change_firewall(&mut self, observed: &Firewall, desired: &Firewall) -> Result<u64, KernelError> {
         self.write_firewall(observed, desired)
+    }
+
+    fn forget_flows(&mut self, before: &Published, now: &Published) -> Result<u64, KernelError> {
+        let forgotten = flows::forget(&mut self.socket, before, now)?;
+        self.published = now.clone();
+        Ok(forgotten)
     }
 
     fn set_forward_accept(&mut self, family: Family, accept: bool) -> Result<(), KernelError> {

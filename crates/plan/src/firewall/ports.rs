@@ -10,12 +10,9 @@ use super::{BEFORE_DESTINATION_NAT, Chains, Words, named};
 use crate::survey::Survey;
 use hopsack_types::firewall::{ChainKind, Field, FieldKind, HookPoint, Rule, Set};
 use hopsack_types::numbers::ENDPOINT_PREFIX;
-use hopsack_types::{Family, HostPort, Protocol, PublishedPort};
+use hopsack_types::{Family, HostPort, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-
-/// A port of a container.
-type Target = (IpAddr, Protocol, u16);
+use std::net::{IpAddr, SocketAddr};
 
 /// What this host publishes in one family.
 pub struct Ports {
@@ -24,75 +21,66 @@ pub struct Ports {
     pub family: Family,
     /// Where what comes from the loopback goes on from; none where this host has no address in the cluster.
     own: Option<IpAddr>,
-    /// At all addresses of this host.
-    any: BTreeMap<(Protocol, u16), Target>,
-    /// At one of them.
-    at: BTreeMap<(IpAddr, Protocol, u16), Target>,
+    /// Where each port leads.
+    pub leads: BTreeMap<HostPort, SocketAddr>,
 }
 
 /// The families that something is published in.
 pub fn of(survey: &Survey<'_>) -> Vec<Ports> {
     let all = survey.families.iter().map(|family| Ports::new(survey, *family));
-    all.filter(|ports| !ports.any.is_empty() || !ports.at.is_empty()).collect()
+    all.filter(|ports| !ports.leads.is_empty()).collect()
 }
 
 /// A container's published ports with their targets; none of a family that the container has no address of.
-fn targets(addresses: &[IpAddr], ports: &[PublishedPort]) -> impl Iterator<Item = (HostPort, Target)> {
+fn targets(addresses: &[IpAddr], ports: &[PublishedPort]) -> impl Iterator<Item = (HostPort, SocketAddr)> {
     ports.iter().filter_map(|published| {
         let host = published.host;
         let family = Family::of(host.address);
         let address = addresses.iter().copied().find(|address| Family::of(*address) == family)?;
-        Some((host, (address, host.protocol, published.container_port.get())))
+        Some((host, SocketAddr::new(address, published.container_port.get())))
     })
 }
 
 impl Ports {
     fn new(survey: &Survey<'_>, family: Family) -> Self {
-        let own = survey.own.address(family);
-        let (any, at) = (BTreeMap::new(), BTreeMap::new());
-        let mut ports = Self { words: Words::of(family), family, own, any, at };
         let all = survey.endpoints.iter().flat_map(|(_, e)| targets(&e.addresses, &e.ports));
-        for (HostPort { protocol, address, port }, target) in
-            all.filter(|(host, _)| Family::of(host.address) == family)
-        {
+        let mut leads = BTreeMap::new();
+        for (host, target) in all.filter(|(host, _)| Family::of(host.address) == family) {
             // Should two claim one port, the kernel would refuse both.
-            if address.is_unspecified() {
-                ports.any.entry((protocol, port.get())).or_insert(target);
-            } else {
-                ports.at.entry((address, protocol, port.get())).or_insert(target);
-            }
+            leads.entry(host).or_insert(target);
         }
-        ports
-    }
-
-    fn targets(&self) -> BTreeSet<Target> {
-        self.any.values().chain(self.at.values()).copied().collect()
+        Self { words: Words::of(family), family, own: survey.own.address(family), leads }
     }
 
     /// The maps that translate, and the sets of what they lead to.
     pub fn sets(&self) -> impl Iterator<Item = (String, Set)> {
         let address = FieldKind::Address(self.family);
-        let leads_to = |(address, _, port): &Target| [Field::Address(*address), Field::Port(*port)];
         let exact = |fields: &[FieldKind], data: &[FieldKind], elements: BTreeSet<Vec<Field>>| Set {
             fields: fields.to_vec(),
             data: data.to_vec(),
             interval: false,
             elements,
         };
-        let tuple = |(address, protocol, port): Target| {
-            vec![Field::Address(address), Field::Protocol(protocol), Field::Port(port)]
-        };
-        let any = self.any.iter().map(|((protocol, port), target)| {
-            [Field::Protocol(*protocol), Field::Port(*port)].into_iter().chain(leads_to(target)).collect()
-        });
-        let at = self.at.iter().map(|(at, target)| tuple(*at).into_iter().chain(leads_to(target)).collect());
+        let (mut any, mut at) = (BTreeSet::new(), BTreeSet::new());
+        let (mut targets, mut hairpin) = (BTreeSet::new(), BTreeSet::new());
+        for (HostPort { protocol, address, port }, target) in &self.leads {
+            let (protocol, port) = (Field::Protocol(*protocol), Field::Port(port.get()));
+            let leads_to = [Field::Address(target.ip()), Field::Port(target.port())];
+            let [to, to_port] = leads_to.clone();
+            targets.insert(vec![to.clone(), protocol.clone(), to_port]);
+            hairpin.insert(vec![to; 2]);
+            let from = [protocol, port].into_iter().chain(leads_to);
+            if address.is_unspecified() {
+                any.insert(from.collect());
+            } else {
+                at.insert([Field::Address(*address)].into_iter().chain(from).collect());
+            }
+        }
         let (protocol, port) = (FieldKind::Protocol, FieldKind::Port);
-        let targets = self.targets();
-        let hairpin = targets.iter().map(|(address, ..)| vec![Field::Address(*address); 2]).collect();
         [
-            ("ports_any", exact(&[protocol, port], &[address, port], any.collect())),
-            ("ports_at", exact(&[address, protocol, port], &[address, port], at.collect())),
-            ("published", exact(&[address, protocol, port], &[], targets.into_iter().map(tuple).collect())),
+            ("ports_any", exact(&[protocol, port], &[address, port], any)),
+            ("ports_at", exact(&[address, protocol, port], &[address, port], at)),
+            ("published", exact(&[address, protocol, port], &[], targets)),
             ("hairpin", exact(&[address, address], &[], hairpin)),
         ]
         .map(|(name, set)| (named(name, self.family), set))

@@ -6,14 +6,14 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Where a host outside of the cluster stands: on the segment of h1 and h2.
-const OUT: &str = "out1";
+pub(super) const OUT: &str = "out1";
 /// Beyond it, so that it has a segment of both families too.
 const SEGMENTS: [[&str; 2]; 2] = [["10.77.1.0/24", "fd77:0:0:1::/64"], ["10.77.2.0/24", "fd77:0:0:2::/64"]];
 /// Both families of a network.
 const DUAL: &str = "--ipv6 --subnet 10.50.0.0/24 --subnet fd50::/64";
 
 /// Three engines as ever, both families below them, and a host that is none of the cluster's.
-fn with_outsider() -> Engines {
+pub(super) fn with_outsider() -> Engines {
     let topology = Topology::builder()
         .segment(SegmentSpec::new("lan1", &SEGMENTS[0]))
         .segment(SegmentSpec::new("lan2", &SEGMENTS[1]))
