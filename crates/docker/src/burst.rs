@@ -43,7 +43,11 @@ mod tests {
     /// Three events in a row, then one much later.
     fn events() -> BoxStream<'static, Result<(), DockerError>> {
         let pauses = [BETWEEN, BETWEEN, BETWEEN, 10 * LASTS];
-        stream::iter(pauses).then(|pause| async move { Ok(sleep(pause).await) }).boxed()
+        let after = |pause| async move {
+            sleep(pause).await;
+            Ok(())
+        };
+        stream::iter(pauses).then(after).boxed()
     }
 
     #[tokio::test(start_paused = true)]
