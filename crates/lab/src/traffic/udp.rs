@@ -18,7 +18,8 @@ const BUFFER: usize = 8 << 20;
 /// How long a receiver waits for late packets after the last number has come.
 const LATE: Duration = Duration::from_millis(500);
 
-fn any_port(family_of: SocketAddr) -> SocketAddr {
+/// Any port at any address of the same family.
+pub(super) fn any_port(family_of: SocketAddr) -> SocketAddr {
     match family_of {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
