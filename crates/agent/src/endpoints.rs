@@ -8,6 +8,7 @@ use crate::statedir::StateDir;
 use hopsack_plan::view::Endpoint;
 use hopsack_types::EndpointId;
 use std::collections::BTreeMap;
+use tokio::sync::watch;
 
 const FILE: &str = "endpoints.json";
 
@@ -16,6 +17,7 @@ const FILE: &str = "endpoints.json";
 pub struct Endpoints {
     dir: StateDir,
     by_id: BTreeMap<EndpointId, Endpoint>,
+    changes: watch::Sender<()>,
 }
 
 impl Endpoints {
@@ -23,12 +25,17 @@ impl Endpoints {
     pub fn load(dir: &StateDir) -> Result<Self, AgentError> {
         let list: Vec<Endpoint> = dir.read_json(FILE)?.unwrap_or_default();
         let by_id = list.into_iter().map(|endpoint| (endpoint.id, endpoint)).collect();
-        Ok(Self { dir: dir.clone(), by_id })
+        Ok(Self { dir: dir.clone(), by_id, changes: watch::Sender::new(()) })
     }
 
     /// All of them.
     pub const fn all(&self) -> &BTreeMap<EndpointId, Endpoint> {
         &self.by_id
+    }
+
+    /// Says when any of them has changed, in what the kernel does not hold as well: whose it is.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Adds or replaces one, durably.
@@ -53,6 +60,8 @@ impl Endpoints {
     }
 
     fn save(&self) -> Result<(), AgentError> {
-        self.dir.write_json(FILE, &self.by_id.values().collect::<Vec<_>>())
+        self.dir.write_json(FILE, &self.by_id.values().collect::<Vec<_>>())?;
+        self.changes.send_replace(());
+        Ok(())
     }
 }

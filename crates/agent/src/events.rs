@@ -56,6 +56,7 @@ pub async fn follow(member: Weak<Member>, events: Arc<Events>) {
     let Some(strong) = member.upgrade() else { return };
     let (mut intent, mut active) = (strong.intent.clone(), strong.members.active());
     let (mut wanted, mut kernel) = (strong.planner.wanted(), strong.kernel.clone());
+    let mut endpoints = strong.endpoints.lock().unwrap_or_else(PoisonError::into_inner).changes();
     let mut lasting = Lasting::default();
     let mut seen = look(&strong, &mut lasting);
     drop(strong);
@@ -64,6 +65,7 @@ pub async fn follow(member: Weak<Member>, events: Arc<Events>) {
             biased;
             changed = intent.changed() => changed.is_ok(),
             changed = active.changed() => changed.is_ok(),
+            changed = endpoints.changed() => changed.is_ok(),
             changed = wanted.changed() => changed.is_ok(),
             changed = kernel.changed() => changed.is_ok(),
             () = sleep_until(Instant::now() + LOOK) => true,

@@ -14,6 +14,7 @@
 mod attachments;
 mod chaos;
 mod clusters;
+mod events;
 mod kernel;
 mod leaving;
 mod limits;
