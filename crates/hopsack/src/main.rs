@@ -23,6 +23,7 @@ mod report;
 mod status;
 mod table;
 mod token;
+mod usage;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -82,13 +83,17 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// Tells what is wrong with the command line: help as clap writes it, a wrong value in one line.
+/// Tells what is wrong with the command line in one line, or the help that was asked for, by missing words as well.
 fn refuse(error: &clap::Error) -> ExitCode {
-    if error.kind() == ErrorKind::ValueValidation {
-        let text = error.to_string();
-        let _ = writeln!(std::io::stderr(), "{}", text.lines().next().unwrap_or_default());
-        return ExitCode::from(error::USAGE);
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        let _ = error.print();
+    } else {
+        let _ = writeln!(std::io::stderr(), "{}", usage::line(error));
     }
-    let _ = error.print();
     ExitCode::from(if error.use_stderr() { error::USAGE } else { 0 })
 }

@@ -18,6 +18,15 @@ pub enum ParseError {
     /// Not a label.
     #[error("write a key, '=' and a value, like role=web")]
     Label,
+    /// Not an address.
+    #[error("write an IP address, like 10.32.4.9 or fd00::9")]
+    Address,
+    /// Not a number of something.
+    #[error("write a number from 1 to 4294967295")]
+    Count,
+    /// Not a port.
+    #[error("write a port, a number from 1 to 65535")]
+    Port,
     /// Not an address with a name.
     #[error("write a name, '=' and an address, like router=10.32.4.9")]
     NamedAddress,
@@ -53,6 +62,21 @@ pub fn label(text: &str) -> Result<(String, String), ParseError> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(ParseError::Label),
     }
+}
+
+/// An address.
+pub fn address(text: &str) -> Result<IpAddr, ParseError> {
+    text.parse().map_err(|_| ParseError::Address)
+}
+
+/// How many: at least one.
+pub fn count(text: &str) -> Result<u32, ParseError> {
+    text.parse().ok().filter(|number| *number > 0).ok_or(ParseError::Count)
+}
+
+/// A port of TCP and UDP.
+pub fn port(text: &str) -> Result<u16, ParseError> {
+    text.parse().ok().filter(|port| *port > 0).ok_or(ParseError::Port)
 }
 
 /// An address and what it is for, from `name=address`.

@@ -147,7 +147,11 @@ impl fmt::Debug for Cidr {
 impl FromStr for Cidr {
     type Err = AddressError;
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let net: IpNet = text.parse().map_err(|_| AddressError::NotCidr(text.to_owned()))?;
+        let not_cidr = || AddressError::NotCidr(text.to_owned());
+        // `IpNet` takes 010.0.0.0 for 10.0.0.0, which others read as 8.0.0.0 (octal).
+        let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
+        address.ok_or_else(not_cidr)?;
+        let net: IpNet = text.parse().map_err(|_| not_cidr())?;
         Self::new(net)
     }
 }
@@ -237,6 +241,15 @@ mod tests {
     fn host_bits_are_refused_with_the_prefix_that_was_meant() {
         let error = "10.32.0.1/24".parse::<Cidr>().unwrap_err().to_string();
         assert_eq!(error, "10.32.0.1/24 has host bits set: did you mean 10.32.0.0/24?");
+    }
+
+    #[test]
+    fn numbers_that_may_be_octal_are_refused() {
+        for text in
+            ["010.32.0.0/14", "10.032.0.0/14", "10.32.0.0/014", "10.32.0.0", "10.32.0/14", "10.32.0.0/33"]
+        {
+            assert_eq!(text.parse::<Cidr>().unwrap_err(), AddressError::NotCidr(text.to_owned()));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The agent's command line.
 
+use crate::parse;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use hopsack_types::numbers::CONTROL_PORT;
@@ -17,7 +18,7 @@ pub struct Agent {
     pub state_dir: PathBuf,
     /// Where other hosts reach this one, TCP and UDP; for a cluster that is made or entered from now on
     #[arg(long, env = "HOPSACK_CONTROL_PORT", default_value_t = CONTROL_PORT, value_name = "PORT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = parse::port)]
     pub control_port: u16,
     /// The Docker engine's socket
     #[arg(long, env = "HOPSACK_DOCKER_SOCKET", default_value = hopsack_docker::ENGINE_SOCKET, value_name = "PATH")]

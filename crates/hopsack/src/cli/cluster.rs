@@ -15,7 +15,7 @@ pub struct Identity {
     #[arg(long)]
     pub name: Option<HostName>,
     /// The address of this host that the others reach [default: the default route's source]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse::address)]
     pub advertise: Option<IpAddr>,
     /// Go on where this kernel has no VXLAN: only hosts of one segment are reached
     #[arg(long)]
@@ -82,10 +82,10 @@ pub enum Token {
 #[derive(Debug, Args)]
 pub struct CreateToken {
     /// How long it is good: a number and s, m, h or d
-    #[arg(long, default_value = "24h", value_parser = parse::duration)]
+    #[arg(long, default_value = "24h", allow_hyphen_values = true, value_parser = parse::duration)]
     pub ttl: u64,
     /// How many hosts may join with it [default: any number]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse::count)]
     pub uses: Option<u32>,
     /// Print the token alone
     #[arg(short, long, conflicts_with = "output")]

@@ -18,7 +18,7 @@ pub struct Attach {
     #[arg(long)]
     pub network: NetworkName,
     /// A certain address, at most one per family [default: the next free ones]
-    #[arg(long = "ip", value_name = "ADDRESS")]
+    #[arg(long = "ip", value_name = "ADDRESS", value_parser = parse::address)]
     pub addresses: Vec<IpAddr>,
     /// The interface inside
     #[arg(long, default_value = "eth0")]

@@ -42,7 +42,7 @@ pub struct CreateNetwork {
     #[arg(long = "ip-range", value_name = "CIDR")]
     pub ranges: Vec<Cidr>,
     /// The address of a subnet that each host answers to its containers; once for each [default: the first]
-    #[arg(long = "gateway", value_name = "ADDRESS")]
+    #[arg(long = "gateway", value_name = "ADDRESS", value_parser = parse::address)]
     pub gateways: Vec<IpAddr>,
     /// An address that no container gets, NAME=ADDRESS; may be given again
     #[arg(long = "aux-address", value_name = "NAME=ADDRESS", value_parser = parse::named_address)]
