@@ -10,6 +10,7 @@ mod drift;
 mod failures;
 mod forged;
 mod guest;
+mod guide;
 mod isolation;
 mod paths;
 mod refusals;
