@@ -17,7 +17,7 @@ use hopsack_store::watch;
 use hopsack_store::{Expected, Store, StoreError, Txn, TxnOutcome};
 use hopsack_types::intent::{Intent, Key, decode, encode};
 use hopsack_types::resource::{Ledger, Wanted};
-use hopsack_types::{Family, HostId, Network, NetworkId, Revision};
+use hopsack_types::{Cidr, Family, HostId, Network, NetworkId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,19 @@ const RETRY: Duration = Duration::from_millis(300);
 const WRITE_MILLISECONDS: u64 = 10;
 /// The longest pause after somebody else's write, milliseconds.
 const MAX_PAUSE: u64 = 500;
+
+/// What this host has of a network, in one family.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Count {
+    /// Prefixes that it was granted.
+    pub blocks: usize,
+    /// Addresses in them; a float, as a v6 block has more than any integer of a metric holds.
+    pub granted: f64,
+    /// Addresses in use.
+    pub used: usize,
+    /// Addresses that it can give without asking anybody and without breaking a cool-down.
+    pub spare: u64,
+}
 
 type Waiting = BTreeMap<NetworkId, BTreeMap<Wanted, u64>>;
 
@@ -250,6 +263,22 @@ impl Addresses {
             let allocator = book.network(network);
             let in_use = allocator.into_iter().flat_map(|allocator| allocator.in_use());
             in_use.map(|(address, handle)| (address, handle.to_string())).collect()
+        })
+    }
+
+    /// What this host has of a network, counted.
+    pub fn count(&self, network: NetworkId, family: Family) -> Count {
+        let now = self.now();
+        self.with_book(|book| {
+            let Some(allocator) = book.network(network) else { return Count::default() };
+            let granted = || allocator.granted().filter(|granted| granted.family() == family);
+            let size = |granted: Cidr| f64::from(family.bits() - granted.length()).exp2();
+            Count {
+                blocks: granted().count(),
+                granted: granted().map(size).sum(),
+                used: allocator.in_use().filter(|(address, _)| Family::of(*address) == family).count(),
+                spare: allocator.spare(now, family),
+            }
         })
     }
 

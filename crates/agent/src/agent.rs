@@ -5,6 +5,7 @@ use crate::error::AgentError;
 use crate::events;
 use crate::intent::networks;
 use crate::member::Member;
+use crate::metrics::Meters;
 use crate::parts::Parts;
 use crate::report;
 use crate::trust::identity::Identity;
@@ -33,7 +34,12 @@ pub struct Agent {
     entering: tokio::sync::Mutex<()>,
     networks: watch::Sender<Arc<Networks>>,
     docker: RwLock<DockerReport>,
+    /// Why metrics are not served, if they should be and are not.
+    unserved: RwLock<Option<Fault>>,
     events: Arc<Events>,
+    meters: Meters,
+    /// Seconds since 1970.
+    started: u64,
     /// Set when the agent ends, and with it every call that is under way.
     ended: watch::Sender<bool>,
 }
@@ -43,6 +49,8 @@ pub struct Agent {
 pub struct DockerReport {
     /// The engine, in words.
     pub engine: String,
+    /// Whether it answers.
+    pub connected: bool,
     /// What is wrong.
     pub faults: Vec<Fault>,
 }
@@ -50,7 +58,7 @@ pub struct DockerReport {
 impl Default for DockerReport {
     /// Without a front door.
     fn default() -> Self {
-        Self { engine: "left alone (--no-docker)".to_owned(), faults: Vec::new() }
+        Self { engine: "left alone (--no-docker)".to_owned(), connected: false, faults: Vec::new() }
     }
 }
 
@@ -67,7 +75,10 @@ impl Agent {
             entering: tokio::sync::Mutex::new(()),
             networks: watch::Sender::new(Arc::default()),
             docker: RwLock::default(),
+            unserved: RwLock::default(),
             events,
+            meters: Meters::default(),
+            started: parts.clock.unix_seconds(),
             ended: watch::Sender::new(false),
         });
         if let Some(identity) = identity {
@@ -81,7 +92,7 @@ impl Agent {
         identity: Identity,
         made: Option<Arc<dyn Store>>,
     ) -> Result<Arc<Member>, AgentError> {
-        let member = Member::start(self.parts.clone(), identity, made).await?;
+        let member = Member::start(self.parts.clone(), self.meters.clone(), identity, made).await?;
         *self.member.write().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
         publish_networks(&member, &self.networks);
         tokio::spawn(follow_networks(member.clone(), Arc::downgrade(self)));
@@ -149,6 +160,31 @@ impl Agent {
     /// Takes what Docker's front door knows, for the status.
     pub fn set_docker(&self, report: DockerReport) {
         *self.docker.write().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    /// What Docker's front door knows.
+    pub fn docker(&self) -> DockerReport {
+        self.docker.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes why metrics are not served, for the status; none once they are.
+    pub fn set_unserved(&self, fault: Option<Fault>) {
+        *self.unserved.write().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// What is wrong with this agent itself, in a cluster or not.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.unserved.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// What is measured on the way.
+    pub const fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// When it began to run, seconds since 1970.
+    pub const fn started(&self) -> u64 {
+        self.started
     }
 
     /// Stops in good order. The kernel stays as it is.
@@ -255,8 +291,9 @@ impl Api for Service {
             }
             None => (None, Vec::new()),
         };
-        let docker = self.0.docker.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let docker = self.0.docker();
         faults.extend(docker.faults);
+        faults.extend(self.0.faults());
         Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), cluster, docker: docker.engine, faults })
     }
 

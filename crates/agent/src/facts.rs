@@ -15,7 +15,7 @@ use hopsack_gossip::{Batch, Digest, Records, Signature, Signer, Source, StateHas
 use hopsack_store::watch;
 use hopsack_types::fact::{EndpointFact, Fact, FactKey, PathFact};
 use hopsack_types::intent::Intent;
-use hopsack_types::{Cidr, EndpointId, HostId, NetworkId};
+use hopsack_types::{Cidr, EndpointId, HostId, NetworkId, Seq};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -159,6 +159,12 @@ impl Facts {
                 })
                 .collect()
         })
+    }
+
+    /// How far the facts of each host are known here.
+    pub fn sequences(&self) -> BTreeMap<HostId, Seq> {
+        let marks = self.with(|records| records.digest()).marks;
+        marks.into_iter().map(|(host, mark)| (host, mark.end.seq)).collect()
     }
 
     /// The routes of all hosts.

@@ -10,6 +10,7 @@
 //! | endpoints, made and removed | `endpoints` |
 //! | the kernel: view, plan, paths, underlay | `kernel` |
 //! | what changes, told as events | `events` |
+//! | what Prometheus is told, readiness | `metrics` |
 //! | all of it together | `parts`, `member`, `upkeep`, `report`, `agent`; `linux` for the real thing |
 //!
 //! What must not live here: the meaning of policies, paths, addresses and plans, which are cores of their own.
@@ -25,6 +26,7 @@ pub mod intent;
 pub mod kernel;
 pub mod linux;
 pub mod member;
+pub mod metrics;
 pub mod parts;
 pub mod report;
 pub mod statedir;

@@ -2,6 +2,7 @@
 //! signal. The kernel stays as it is when it ends.
 
 mod holds;
+mod metrics_port;
 mod prober;
 mod stores;
 
@@ -16,12 +17,13 @@ use crate::statedir::StateDir;
 use crate::talk::tls::TlsWire;
 use holds::KernelPorts;
 use hopsack_api::{Api, server};
-use hopsack_docker::{DockerEngine, DockerStatus, FrontDoor};
+use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
 use hopsack_kernel::{LinuxKernel, Surroundings, surroundings};
 use hopsack_types::HostName;
 use nix::fcntl::{Flock, FlockArg};
 use prober::RawProber;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stores::DiskStores;
@@ -39,6 +41,8 @@ pub struct Config {
     pub control_port: u16,
     /// Docker's front door; none keeps it shut.
     pub docker: Option<DockerConfig>,
+    /// Where metrics are served; none serves none.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Docker's front door.
@@ -88,6 +92,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     let agent = Agent::build(parts).await?;
     let service: Arc<dyn Api> = Arc::new(Service(agent.clone()));
     let local = tokio::spawn(server::serve(listener, service.clone()));
+    let metrics = config.metrics.map(|address| tokio::spawn(metrics_port::serve(agent.clone(), address)));
     let docker = match &config.docker {
         Some(docker) => Some(open_docker(docker, service)?),
         None => None,
@@ -102,8 +107,8 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
     };
     tracing::info!("the agent stops; the network stays as it is");
     drop(docker);
-    if let Some(told) = told {
-        told.abort();
+    for task in [told, metrics].into_iter().flatten() {
+        task.abort();
     }
     local.abort();
     agent.stop().await;
@@ -149,7 +154,11 @@ fn open_docker(config: &DockerConfig, service: Arc<dyn Api>) -> Result<FrontDoor
 async fn tell_docker(agent: Arc<Agent>, status: tokio::sync::watch::Receiver<DockerStatus>) {
     let events = agent.events();
     let told = |status: &DockerStatus| {
-        agent.set_docker(DockerReport { engine: status.engine.to_string(), faults: status.faults.clone() });
+        agent.set_docker(DockerReport {
+            engine: status.engine.to_string(),
+            connected: status.engine == EngineState::Connected,
+            faults: status.faults.clone(),
+        });
     };
     events::follow_docker(status, events, told).await;
 }

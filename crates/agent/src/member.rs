@@ -22,6 +22,7 @@ use crate::kernel::paths::Paths;
 use crate::kernel::planner::{Inputs, Planner};
 use crate::kernel::reconciler::Reconciler;
 use crate::kernel::underlay;
+use crate::metrics::{MeteredStore, Meters};
 use crate::parts::Parts;
 use crate::talk::peers::Peers;
 use crate::talk::seal::Seal;
@@ -50,6 +51,8 @@ pub struct Member {
     pub identity: Identity,
     /// What it is built from.
     pub parts: Parts,
+    /// What is measured on the way.
+    pub meters: Meters,
     /// Keys and certificates.
     pub credentials: Arc<Credentials>,
     /// Intent.
@@ -88,6 +91,7 @@ impl Member {
     /// `made` is the store of a cluster that this host has just made.
     pub async fn start(
         parts: Parts,
+        meters: Meters,
         identity: Identity,
         made: Option<Arc<dyn Store>>,
     ) -> Result<Arc<Self>, AgentError> {
@@ -110,6 +114,7 @@ impl Member {
             let replica = parts.stores.open_copy(&parts.dir, peers.clone()).await?;
             (Arc::new(replica.clone()), Some(replica))
         };
+        let store: Arc<dyn Store> = Arc::new(MeteredStore { store, meters: meters.clone() });
         let snapshot = store.list("");
         let parsed = Arc::new(copy::parse(&snapshot)?);
         intent_sender.send_replace(IntentAt { revision: snapshot.revision, intent: parsed.clone() });
@@ -121,7 +126,8 @@ impl Member {
         let inputs =
             Inputs { me, underlay, intent: parsed, endpoints: endpoints.all().clone(), paths: choices };
         let planner = Arc::new(Planner::new(parts.features, inputs));
-        let reconciler = Reconciler::new(parts.kernel.clone(), planner.wanted(), parts.dirty.clone());
+        let (wanted, dirty) = (planner.wanted(), parts.dirty.clone());
+        let reconciler = Reconciler::new(parts.kernel.clone(), wanted, dirty, meters.clone());
         let kernel = reconciler.status();
 
         let addresses = Arc::new(open_addresses(&parts, &identity, &store, &intent, &endpoints)?);
@@ -155,6 +161,7 @@ impl Member {
         let member = Arc::new(Self {
             identity,
             parts,
+            meters,
             credentials,
             store,
             replica,

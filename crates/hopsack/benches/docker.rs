@@ -1,9 +1,9 @@
 //! What Docker's users wait for: a container that starts, many that start at once, a network that is there on all
 //! hosts. Each beside a user-defined bridge on the same engine, in turn.
 
-use crate::Effort;
 use crate::report::{Bar, Report, Row};
 use crate::sample::Sample;
+use crate::{Effort, PROGRAM};
 use hopsack_lab::{
     AGENT, AgentOptions, Host, HostKind, IMAGE, Inside, Lab, LabError, Options, Topology, wait,
 };
@@ -11,7 +11,6 @@ use serde_json::Value;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack");
 /// How long things may take that are not measured.
 const SOON: Duration = Duration::from_secs(30);
 /// What Hopsack's part of a container's start may take, ms.
@@ -105,16 +104,8 @@ fn starts(host: &Host, pairs: usize) -> Result<Row, LabError> {
         }
     }
     let over = ours.paired(&bridge, |ours, bridge| ours - bridge);
-    let row = Row {
-        name: "docker-run",
-        value: over.median(),
-        unit: "ms",
-        base: bridge.median(),
-        ratio: ours.paired(&bridge, |ours, bridge| ours / bridge).median(),
-        spread: over.spread(),
-        bar: None,
-        met: true,
-    };
+    // What is printed is what Hopsack adds; the ratio is of whole starts.
+    let row = Row::alone("docker-run", "ms", &over).against("a bridge", &ours, &bridge);
     Ok(row.bar(Bar::ValueAtMost(RUN_BAR)))
 }
 
@@ -146,16 +137,7 @@ fn burst(hosts: &[Host], containers: usize) -> Result<Row, LabError> {
         let took = start_all(network)?;
         if network == OURS { ours.push(took) } else { bridge.push(took) }
     }
-    Ok(Row {
-        name: "docker-burst",
-        value: ours.median(),
-        unit: "ms",
-        base: bridge.median(),
-        ratio: ours.median() / bridge.median(),
-        spread: ours.spread(),
-        bar: None,
-        met: true,
-    })
+    Ok(Row::alone("docker-burst", "ms", &ours).against("a bridge", &ours, &bridge))
 }
 
 /// A network made on the first host, until a container on the last has started on it and reached the first host,
@@ -184,15 +166,7 @@ fn usable(first: &Host, last: &Host, networks: usize) -> Result<Row, LabError> {
     }
     let base = plain.median();
     let beyond = whole.map(|whole| whole - base);
-    let row = Row {
-        name: "network-usable",
-        value: beyond.quantile(0.99),
-        unit: "ms",
-        base,
-        ratio: whole.median() / base,
-        spread: beyond.spread(),
-        bar: None,
-        met: true,
-    };
+    let row = Row::alone("network-usable", "ms", &beyond).against("a bridge", &whole, &plain);
+    let row = Row { value: beyond.quantile(0.99), ..row };
     Ok(row.bar(Bar::ValueAtMost(USABLE_BAR)))
 }

@@ -1,24 +1,38 @@
 //! `make bench`: what Hopsack costs, beside what does the same without it, measured in turn in one run. Prints a table
-//! for people and writes `target/bench/report.json`, one object a row.
+//! for people, which is in `target/bench/report.md` too, and writes `target/bench/report.json`, one object a row.
 //!
 //! What must not live here: tests. A figure that falls short of its bar is printed as such and fails nothing, since the
 //! machine may be busy; a container that does not start, or a byte that is lost, ends the run.
 
+mod cells;
 mod docker;
+mod planes;
 mod report;
 mod sample;
+mod table;
 
+use hopsack_lab::LabError;
 use report::Report;
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use table::Occasion;
 
+/// The program that is measured.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack");
 /// Where the rows go, for programs.
-const REPORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench/report.json");
+const ROWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench/report.json");
+/// Where the table goes, for people.
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench/report.md");
 
 /// How often things are repeated.
 #[derive(Debug, Clone, Copy)]
 struct Effort {
+    /// Measurements of each data plane by each metric.
+    rounds: usize,
+    /// How long each of them takes, s.
+    seconds: f64,
     /// Pairs of container starts.
     starts: usize,
     /// Containers that start at once on each host.
@@ -27,13 +41,18 @@ struct Effort {
     networks: usize,
 }
 
-const FULL: Effort = Effort { starts: 30, burst: 50, networks: 20 };
+const FULL: Effort = Effort { rounds: 9, seconds: 1.0, starts: 30, burst: 50, networks: 20 };
 /// For everyday use (`QUICK=1`): the same shape, wider spread.
-const QUICK: Effort = Effort { starts: 10, burst: 10, networks: 5 };
+const QUICK: Effort = Effort { rounds: 3, seconds: 0.12, starts: 10, burst: 10, networks: 5 };
+
+/// A part of the measurements.
+type Part = fn(Effort, &mut Report) -> Result<(), LabError>;
+/// The parts by name. `cargo bench --bench bench -- planes` measures one of them alone.
+const PARTS: [(&str, Part); 2] = [("planes", planes::measure), ("docker", docker::measure)];
 
 fn main() -> ExitCode {
     let quick = std::env::var("QUICK").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
-    match measure(if quick { QUICK } else { FULL }) {
+    match measure(quick) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -42,10 +61,39 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(effort: Effort) -> Result<(), Box<dyn Error>> {
+fn measure(quick: bool) -> Result<(), Box<dyn Error>> {
+    let effort = if quick { QUICK } else { FULL };
     let mut report = Report::default();
-    docker::measure(effort, &mut report)?;
-    report.print(&mut std::io::stdout().lock())?;
-    report.save(Path::new(REPORT))?;
+    // Cargo adds options of its own.
+    let named: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    for (name, part) in PARTS {
+        if named.is_empty() || named.iter().any(|word| word == name) {
+            part(effort, &mut report)?;
+        }
+    }
+    let mut occasion =
+        Occasion { machine: machine(), date: say(&["date", "--utc", "+%F"]), notes: Vec::new() };
+    if quick {
+        occasion.notes.push("Few and short rounds (QUICK=1): a rough look.".to_owned());
+    }
+    let table = table::markdown(&report, &occasion);
+    writeln!(std::io::stdout().lock(), "\n{table}")?;
+    report.save(Path::new(ROWS))?;
+    std::fs::write(TABLE, table)?;
     Ok(())
+}
+
+/// What a reader has to know of this machine.
+fn machine() -> String {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processor = processor.map_or("an unknown processor", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{cores} cores of {processor}, {}", say(&["uname", "-sr"]))
+}
+
+/// What a program says, in one line; nothing if it is not there.
+fn say(argv: &[&str]) -> String {
+    let output = Command::new(argv[0]).args(&argv[1..]).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

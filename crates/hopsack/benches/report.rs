@@ -1,21 +1,39 @@
 //! Rows of the report, for people and for programs.
 
+use crate::sample::Sample;
 use serde::{Serialize, Serializer};
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 /// What a row has to reach.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bar {
     /// Its value, in the row's unit, is not larger.
     ValueAtMost(f64),
+    /// Its ratio is not larger.
+    RatioAtMost(f64),
+    /// Its ratio is not smaller.
+    RatioAtLeast(f64),
+}
+
+impl Bar {
+    /// Whether a row with these figures reaches it. What was not measured does not.
+    fn met(self, value: f64, ratio: Option<f64>) -> bool {
+        match self {
+            Self::ValueAtMost(most) => value <= most,
+            Self::RatioAtMost(most) => ratio.is_some_and(|ratio| ratio <= most),
+            Self::RatioAtLeast(least) => ratio.is_some_and(|ratio| ratio >= least),
+        }
+    }
 }
 
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ValueAtMost(most) => write!(f, "value <= {most}"),
+            Self::RatioAtMost(most) => write!(f, "ratio <= {most:.2}"),
+            Self::RatioAtLeast(least) => write!(f, "ratio >= {least:.2}"),
         }
     }
 }
@@ -29,30 +47,54 @@ impl Serialize for Bar {
 /// One figure.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What was measured.
-    pub name: &'static str,
+    /// What was measured; of a data plane `<plane>.<metric>`, with `.wire` where no segments were offloaded.
+    pub name: String,
     /// The figure.
     pub value: f64,
     /// Its unit.
     pub unit: &'static str,
-    /// What the same takes without Hopsack, in the same unit.
-    pub base: f64,
-    /// With, divided by without.
-    pub ratio: f64,
-    /// The width around the median that holds half of the measurements, in the row's unit.
+    /// What it is compared with, in the same unit.
+    pub base: Option<f64>,
+    /// The value divided by the base, pair by pair where they were measured in turn.
+    pub ratio: Option<f64>,
+    /// The width around the value that holds half of the measurements, in the row's unit.
     pub spread: f64,
     /// What was to be reached, if anything was.
     pub bar: Option<Bar>,
     /// Whether it was.
     pub met: bool,
+    /// Whose figure the base is, for people.
+    #[serde(skip)]
+    pub against: &'static str,
 }
 
 impl Row {
+    /// The median of a sample that is compared with nothing.
+    pub fn alone(name: impl Into<String>, unit: &'static str, sample: &Sample) -> Self {
+        Self {
+            name: name.into(),
+            value: sample.median(),
+            unit,
+            base: None,
+            ratio: None,
+            spread: sample.spread(),
+            bar: None,
+            met: true,
+            against: "",
+        }
+    }
+
+    /// Compares it with a sample that was measured in turn with it.
+    pub fn against(mut self, whose: &'static str, sample: &Sample, base: &Sample) -> Self {
+        self.base = Some(base.median());
+        self.ratio = Some(sample.paired(base, |value, base| value / base).median());
+        self.against = whose;
+        self
+    }
+
     /// Sets what is to be reached.
     pub fn bar(mut self, bar: Bar) -> Self {
-        self.met = match bar {
-            Bar::ValueAtMost(most) => self.value <= most,
-        };
+        self.met = bar.met(self.value, self.ratio);
         self.bar = Some(bar);
         self
     }
@@ -69,28 +111,9 @@ impl Report {
         self.0.push(row);
     }
 
-    /// Prints the table for people.
-    pub fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "\n{:<16} {:>10} {:>10} {:>7} {:>9}  {:<16} MET",
-            "NAME", "VALUE", "BASE", "RATIO", "SPREAD", "BAR"
-        )?;
-        for row in &self.0 {
-            let Row { name, value, unit, base, ratio, spread, bar, met } = row;
-            let bar = bar.map(|bar| bar.to_string());
-            let met = match (&bar, met) {
-                (None, _) => "-",
-                (Some(_), true) => "yes",
-                (Some(_), false) => "NO",
-            };
-            let bar = bar.unwrap_or_else(|| "-".to_owned());
-            writeln!(
-                out,
-                "{name:<16} {value:>7.1} {unit:<2} {base:>7.1} {unit:<2} {ratio:>7.2} {spread:>6.1} {unit:<2}  {bar:<16} {met}"
-            )?;
-        }
-        Ok(())
+    /// The rows, in the order that they were measured.
+    pub fn rows(&self) -> &[Row] {
+        &self.0
     }
 
     /// Writes the rows for programs.

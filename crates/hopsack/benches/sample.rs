@@ -39,3 +39,9 @@ impl Sample {
         Self(self.0.iter().copied().map(with).collect())
     }
 }
+
+impl FromIterator<f64> for Sample {
+    fn from_iter<T: IntoIterator<Item = f64>>(values: T) -> Self {
+        Self(values.into_iter().collect())
+    }
+}

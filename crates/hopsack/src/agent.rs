@@ -22,8 +22,13 @@ pub fn run(arguments: Agent, socket: PathBuf) -> Result<(), CommandError> {
         engine_socket: arguments.docker_socket,
         plugin_socket: arguments.plugin_socket,
     });
-    let config =
-        Config { state_dir: arguments.state_dir, socket, control_port: arguments.control_port, docker };
+    let config = Config {
+        state_dir: arguments.state_dir,
+        socket,
+        control_port: arguments.control_port,
+        docker,
+        metrics: arguments.metrics.0,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

@@ -1,9 +1,9 @@
 //! Values of the command line that no other crate has a type for: durations, labels, namespaces, control addresses.
 
 use crate::error::CommandError;
-use hopsack_types::numbers::CONTROL_PORT;
+use hopsack_types::numbers::{CONTROL_PORT, METRICS_PORT};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf, absolute};
 
 /// Where `ip netns` keeps the namespaces that have names.
@@ -41,6 +41,9 @@ pub enum ParseError {
         "write an address, with a port if it is not 4677, like 192.0.2.1, 192.0.2.1:4677 or [2001:db8::1]:4677"
     )]
     ControlAddress,
+    /// Not an address with a port.
+    #[error("write an address and a port, like 127.0.0.1:4680 or [::1]:4680, or off")]
+    MetricsAddress,
 }
 
 /// Seconds from text like `90s`, `30m`, `24h` or `7d`.
@@ -181,6 +184,39 @@ pub fn shortest(address: SocketAddr) -> String {
     if address.port() == CONTROL_PORT { address.ip().to_string() } else { address.to_string() }
 }
 
+/// Where the agent serves metrics; none: nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsAddress(pub Option<SocketAddr>);
+
+impl MetricsAddress {
+    /// Reads an address with a port, or `off`.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "off" => Ok(Self(None)),
+            _ => match text.parse::<SocketAddr>() {
+                Ok(address) if address.port() > 0 => Ok(Self(Some(address))),
+                _ => Err(ParseError::MetricsAddress),
+            },
+        }
+    }
+}
+
+impl Default for MetricsAddress {
+    /// On loopback: who has no account on this host learns nothing.
+    fn default() -> Self {
+        Self(Some((Ipv4Addr::LOCALHOST, METRICS_PORT).into()))
+    }
+}
+
+impl fmt::Display for MetricsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +276,19 @@ mod tests {
         assert_eq!(ControlAddress::parse("h1"), Ok(ControlAddress::Name("h1".to_owned(), CONTROL_PORT)));
         for bad in ["", ":4677", "h1:", "h1:x", "h1:70000", "10.0.0", "10.0.0.256", "h 1", "[fd00::1"] {
             assert_eq!(ControlAddress::parse(bad), Err(ParseError::ControlAddress), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn metrics_have_an_address_with_a_port_or_none_and_are_read_back() {
+        for text in ["127.0.0.1:4680", "[::1]:9100", "off"] {
+            assert_eq!(MetricsAddress::parse(text).map(|address| address.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!(MetricsAddress::parse("127.0.0.1:4680"), Ok(MetricsAddress::default()));
+        for bad in
+            ["", "on", "127.0.0.1", ":4680", "4680", "127.0.0.1:0", "localhost:4680", "127.0.0.1:70000"]
+        {
+            assert_eq!(MetricsAddress::parse(bad), Err(ParseError::MetricsAddress), "{bad:?}");
         }
     }
 

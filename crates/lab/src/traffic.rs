@@ -2,6 +2,7 @@
 //! `{"ready":...}` when they listen, and write one line of JSON as their report at the end.
 
 pub mod forge;
+pub mod load;
 mod packet;
 pub mod raw;
 mod sctp;
@@ -38,6 +39,10 @@ enum Tool {
     SctpEcho(sctp::Echo),
     /// Sets up SCTP associations with an echo and measures how long that takes.
     SctpPing(sctp::Ping),
+    /// Counts what a load sends.
+    LoadServe(load::Serve),
+    /// Sends as much as fits into a time.
+    Load(load::Load),
     /// Sends packets of any IP protocol.
     RawSend(raw::Send),
     /// Receives packets of any IP protocol.
@@ -62,6 +67,8 @@ pub fn run<S: Into<OsString>>(arguments: impl IntoIterator<Item = S>, out: &mut 
         Tool::TcpPing(tool) => say(out, &tool.run()?),
         Tool::SctpEcho(tool) => tool.run(out),
         Tool::SctpPing(tool) => say(out, &tool.run()?),
+        Tool::LoadServe(tool) => tool.run(out),
+        Tool::Load(tool) => say(out, &tool.run()?),
         Tool::RawSend(tool) => say(out, &tool.run()?),
         Tool::RawReceive(tool) => tool.run(out),
         Tool::ForgeIp(tool) => say(out, &tool.run()?),

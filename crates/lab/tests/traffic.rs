@@ -1,6 +1,7 @@
 //! The traffic tools count right and say what they saw; captures, monitors and dumps show what happened.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
+use hopsack_lab::traffic::load::LoadReport;
 use hopsack_lab::traffic::raw::RawReport;
 use hopsack_lab::traffic::tcp::TcpReport;
 use hopsack_lab::traffic::udp::PingReport;
@@ -82,6 +83,45 @@ fn echoes_answer_and_tell_who_called() {
     }
     let refused = h1.traffic(&["tcp-ping", "--to", "10.77.1.2:5003"], PATIENCE).unwrap();
     assert!(!refused.success() && refused.stderr.contains("refused"), "{refused:?}");
+}
+
+#[test]
+fn a_load_counts_what_has_arrived() {
+    require!(Root);
+    let (_lab, h1, h2) = pair();
+    let target = "10.77.1.2:5004";
+    let _server = h2.start_traffic(&["load-serve", "--bind", target]).unwrap();
+    let load = |what: &str, more: [&str; 2]| {
+        let argv = [&["load", what, "--to", target, "--seconds", "0.2"][..], &more].concat();
+        h1.traffic(&argv, PATIENCE).unwrap().checked().unwrap().report::<LoadReport>().unwrap()
+    };
+    let received = || {
+        let told = h2.run(&["ip", "-s", "-json", "link", "show", "dev", "eth0"]).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let stats = &told[0]["stats64"]["rx"];
+        (stats["bytes"].as_u64().unwrap(), stats["packets"].as_u64().unwrap())
+    };
+    for (what, more, frame) in [
+        ("bytes", ["--streams", "1"], 1),
+        ("bytes", ["--streams", "8"], 1),
+        ("datagrams", ["--size", "1400"], 1442),
+        ("datagrams", ["--size", "64"], 106),
+    ] {
+        let (before, _) = received();
+        let report = load(what, more);
+        let (after, _) = received();
+        assert!(report.count > 1000 && report.seconds >= 0.2, "{what} {more:?}: {report:?}");
+        let seen = after - before;
+        let (least, most) = (report.count * frame, report.count * frame * 11 / 10 + 100_000);
+        assert!((least..=most).contains(&seen), "{what} {more:?}: {report:?}, but {seen} bytes were seen");
+    }
+    for (what, packets) in [("round-trips", 1), ("connections", 4)] {
+        let (_, before) = received();
+        let report = load(what, ["--streams", "1"]);
+        let (_, after) = received();
+        assert!(report.count > 100, "{what}: {report:?}");
+        assert!(after - before >= report.count * packets, "{what}: {report:?} in {} packets", after - before);
+    }
 }
 
 #[test]

@@ -14,5 +14,6 @@ pub mod mtu;
 pub mod reason;
 pub mod table;
 
+pub use link::ProbeCount;
 pub use reason::Reason;
 pub use table::{PathStatus, PathTable, Probe, Reach};

@@ -17,6 +17,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// A late answer still teaches the round trip time until this long after its probe.
 const REMEMBERED: Duration = Duration::from_secs(3);
 
+/// How many keep-alive probes were sent over a link, and how many of them were not answered in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProbeCount {
+    /// Sent, or refused by the kernel.
+    pub sent: u64,
+    /// Of those, lost.
+    pub lost: u64,
+}
+
 /// A probe that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sent {
@@ -37,6 +46,8 @@ pub struct Link {
     under_way: BTreeMap<u16, Sent>,
     next_sequence: u16,
     sent: u32,
+    /// Keep-alive probes: one that tries a size is meant to be lost when the size is too large.
+    pub count: ProbeCount,
     last_at: Duration,
     next_at: Duration,
 }
@@ -50,6 +61,7 @@ impl Link {
             under_way: BTreeMap::new(),
             next_sequence: 0,
             sent: 0,
+            count: ProbeCount::default(),
             last_at: Duration::ZERO,
             next_at: Duration::ZERO,
         }
@@ -105,6 +117,7 @@ impl Link {
         let sequence = self.next_sequence;
         self.next_sequence = sequence.wrapping_add(1);
         self.sent = self.sent.saturating_add(1);
+        self.count.sent += u64::from(!tries_size);
         self.under_way.insert(sequence, Sent { at: now, size, tries_size, lost: false });
         sequence
     }
@@ -131,6 +144,7 @@ impl Link {
         sent.lost = true;
         let Sent { at, size, tries_size, .. } = *sent;
         if !tries_size {
+            self.count.lost += 1;
             self.liveness.lost(now);
             if self.liveness.is_doubtful() {
                 self.next_at = self.next_at.min(now);

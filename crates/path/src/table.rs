@@ -5,7 +5,7 @@
 //! more the last path stays: a silent peer is perhaps only an agent or a machine that restarts, and no route may
 //! depend on it.
 
-use crate::link::Link;
+use crate::link::{Link, ProbeCount};
 use crate::reason::Reason;
 use hopsack_types::HostId;
 use hopsack_types::fact::PathFact;
@@ -172,6 +172,15 @@ impl PathTable {
             PathFact { usable: up.map(|(kind, link)| (*kind, link.mtu.usable())).collect() }
         };
         self.peers.iter().map(|(id, peer)| (*id, usable(peer))).collect()
+    }
+
+    /// The probes of every link that there is now; counted from the start of the link.
+    pub fn probe_counts(&self) -> BTreeMap<(HostId, PathKind), ProbeCount> {
+        let mut counts = BTreeMap::new();
+        for (id, peer) in &self.peers {
+            counts.extend(peer.links.iter().map(|(kind, link)| ((*id, *kind), link.count)));
+        }
+        counts
     }
 
     /// One peer's path and the reason for it.

@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Control connections (TCP, TLS) and membership datagrams (UDP).
 pub const CONTROL_PORT: u16 = 4677;
+/// Metrics and probes of health (TCP, HTTP), on loopback.
+pub const METRICS_PORT: u16 = 4680;
 /// VXLAN; 4789 and 8472 belong to others on the same host.
 pub const VXLAN_PORT: u16 = 4678;
 /// VXLAN network id of the routed plane; Docker's and Calico's start at 4096.

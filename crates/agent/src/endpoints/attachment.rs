@@ -114,6 +114,10 @@ const fn mac_of(id: EndpointId) -> Mac {
 }
 
 async fn put(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, AgentError> {
+    member.meters.endpoint_create.timed_outcome(put_unmeasured(member, endpoint)).await
+}
+
+async fn put_unmeasured(member: &Member, endpoint: Endpoint) -> Result<EndpointStatus, AgentError> {
     let answer = status(member, &endpoint)?;
     if !member.intent.borrow().intent.networks.contains_key(&endpoint.network) {
         return Err(not_found(&endpoint.network.to_string()));
@@ -315,7 +319,8 @@ pub async fn allocate(
     wanted: Option<IpAddr>,
     holder: &str,
 ) -> Result<IpAddr, AgentError> {
-    let taken = member.addresses.allocate(network, family, wanted, holder).await;
+    let taking = member.addresses.allocate(network, family, wanted, holder);
+    let taken = member.meters.allocation.timed_outcome(taking).await;
     match (taken, wanted) {
         (Err(AgentError::Refused(ApiError { code: ErrorCode::Conflict, message })), Some(address)) => {
             let message = user_of(member, network, address).map_or(message, |(user, host)| {

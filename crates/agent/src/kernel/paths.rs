@@ -7,7 +7,7 @@ use crate::intent::copy::IntentAt;
 use crate::kernel::planner::Planner;
 use crate::statedir::StateDir;
 use async_trait::async_trait;
-use hopsack_path::{PathStatus, PathTable, Probe, Reach};
+use hopsack_path::{PathStatus, PathTable, Probe, ProbeCount, Reach};
 use hopsack_plan::Features;
 use hopsack_plan::paths::{may_be_direct, may_be_tunnelled, probe_addresses};
 use hopsack_plan::view::Underlay;
@@ -102,6 +102,11 @@ impl Paths {
     /// A peer's path and the reason for it.
     pub fn explain(&self, peer: HostId) -> Option<PathStatus> {
         self.with(|table, _| table.explain(peer))
+    }
+
+    /// How many probes each kind of path to each peer has taken, and lost.
+    pub fn probe_counts(&self) -> BTreeMap<(HostId, PathKind), ProbeCount> {
+        self.with(|table, _| table.probe_counts())
     }
 
     /// How long ago a probe to a peer was answered; none: never since this agent's start.

@@ -4,6 +4,7 @@
 //! not every change is told. What must not live here: what should be (the planner).
 
 use crate::kernel::planner::Wanted;
+use crate::metrics::Meters;
 use hopsack_api::KernelStatus;
 use hopsack_kernel::{Applied, Kernel, Silent};
 use hopsack_plan::HostState;
@@ -76,6 +77,15 @@ enum Look {
 }
 
 impl Look {
+    /// As the metrics call it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Silent(_) => "silent",
+            Self::Nothing(_) => "nothing",
+        }
+    }
+
     fn at(
         self,
         kernel: &mut dyn Kernel,
@@ -102,12 +112,18 @@ pub struct Reconciler {
     wanted: watch::Receiver<Wanted>,
     dirty: Arc<Notify>,
     status: watch::Sender<KernelStatus>,
+    meters: Meters,
 }
 
 impl Reconciler {
     /// A reconciler that starts with [`Reconciler::run`].
-    pub fn new(kernel: KernelAccess, wanted: watch::Receiver<Wanted>, dirty: Arc<Notify>) -> Self {
-        Self { kernel, wanted, dirty, status: watch::Sender::new(KernelStatus::default()) }
+    pub fn new(
+        kernel: KernelAccess,
+        wanted: watch::Receiver<Wanted>,
+        dirty: Arc<Notify>,
+        meters: Meters,
+    ) -> Self {
+        Self { kernel, wanted, dirty, status: watch::Sender::new(KernelStatus::default()), meters }
     }
 
     /// What it has done, now and later.
@@ -162,13 +178,12 @@ impl Reconciler {
     /// Makes the kernel hold what is wanted. Returns what it was left holding, if nothing failed.
     async fn reconcile(&self, wanted: &Wanted, look: Look) -> Option<Arc<HostState>> {
         let desired = wanted.state.clone();
-        let outcome = self
-            .kernel
-            .with(move |kernel| -> Result<Applied, hopsack_kernel::KernelError> {
-                let observed = look.at(kernel, &desired)?;
-                Ok(if *observed == *desired { Applied::default() } else { kernel.apply(&observed, &desired) })
-            })
-            .await;
+        let looks = [("look", look.name())];
+        let pass = self.kernel.with(move |kernel| -> Result<Applied, hopsack_kernel::KernelError> {
+            let observed = look.at(kernel, &desired)?;
+            Ok(if *observed == *desired { Applied::default() } else { kernel.apply(&observed, &desired) })
+        });
+        let outcome = self.meters.reconcile.timed(looks, pass).await;
         let (applied, failures) = match outcome {
             Some(Ok(applied)) => {
                 let failures: Vec<String> = applied
@@ -182,6 +197,7 @@ impl Reconciler {
             None => (None, vec!["a kernel call panicked: see the log".to_owned()]),
         };
         let failed = !failures.is_empty();
+        self.meters.kernel_refusals.inc_by(failures.len() as u64);
         self.status.send_if_modified(|status| {
             let before = status.clone();
             // The same generation again and yet something to do: somebody else changed it.

@@ -215,6 +215,12 @@ pub fn renew_at(certificate: &CertificateDer<'_>) -> Option<u64> {
     u64::try_from(from + (to - from) / 2).ok()
 }
 
+/// When a certificate's life is over, in seconds since 1970.
+pub fn expires_at(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

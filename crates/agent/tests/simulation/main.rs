@@ -4,7 +4,8 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `chaos`, `refusals`, `removal`, `leaving`, `attachments`, `ports`, `limits`: the tests.
+//! - `clusters`, `chaos`, `refusals`, `removal`, `leaving`, `attachments`, `ports`, `limits`, `metrics`: the
+//!   tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +20,7 @@ mod kernel;
 mod leaving;
 mod limits;
 mod machine;
+mod metrics;
 mod network;
 mod ports;
 mod prober;

@@ -1,6 +1,6 @@
 //! The agent's command line.
 
-use crate::parse;
+use crate::parse::{self, MetricsAddress};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use hopsack_types::numbers::CONTROL_PORT;
@@ -29,6 +29,10 @@ pub struct Agent {
     /// Leave Docker alone
     #[arg(long, env = "HOPSACK_NO_DOCKER", value_parser = BoolishValueParser::new())]
     pub no_docker: bool,
+    /// Where Prometheus finds metrics, and others whether this agent is healthy; off: nowhere
+    #[arg(long, env = "HOPSACK_METRICS", default_value_t = MetricsAddress::default(), value_name = "ADDRESS:PORT",
+          value_parser = MetricsAddress::parse)]
+    pub metrics: MetricsAddress,
     /// What to log: error, warn, info, debug or trace, also for parts: info,hopsack_agent=debug
     #[arg(long, env = "HOPSACK_LOG", default_value = LOG, value_name = "FILTER")]
     pub log: Targets,

@@ -12,6 +12,7 @@ mod forged;
 mod guest;
 mod guide;
 mod isolation;
+mod metrics;
 mod paths;
 mod refusals;
 mod routed;

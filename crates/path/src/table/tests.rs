@@ -96,6 +96,21 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
+fn keep_alive_probes_are_counted_with_their_losses_and_those_that_try_a_size_are_not() {
+    let mut world = World::on_a_segment();
+    let narrow = Underlay { direct: Some(1300), ..FINE };
+    world.run_losing(Duration::from_secs(30), narrow, |_, _| false);
+    let count = |world: &World, kind| world.table.probe_counts()[&(PEER, kind)];
+    let before = count(&world, Direct);
+    assert!(before.sent > 20 && before.lost == 0, "{before:?}");
+    world.run_losing(Duration::from_secs(30), narrow, |kind, _| kind == Direct);
+    let after = count(&world, Direct);
+    let (sent, lost) = (after.sent - before.sent, after.lost);
+    assert!(lost > 20 && lost <= sent, "{lost} of {sent}");
+    assert_eq!(count(&world, Vxlan).lost, 0);
+}
+
+#[test]
 fn vxlan_is_used_from_the_first_moment() {
     let world = World::on_a_segment();
     assert_eq!(world.choice(), Some((Vxlan, 1450)));
