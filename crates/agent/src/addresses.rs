@@ -123,7 +123,7 @@ impl Addresses {
                 Err(error) => {
                     let late = Instant::now() >= deadline;
                     if let Some(refusal) = self.refusal(network, wanted, error, late)? {
-                        return Err(refused(&refusal));
+                        return Err(refused(&refusal).into());
                     }
                 }
             }
@@ -138,7 +138,7 @@ impl Addresses {
     fn handle(&self, holder: &str) -> Result<Handle, AgentError> {
         let anonymous = || Handle::new("unnamed", &hex::encode(self.entropy.bytes::<8>()));
         let handle = if holder.is_empty() { anonymous() } else { holder.parse() };
-        handle.map_err(|error| refused(&error))
+        handle.map_err(|error| refused(&error).into())
     }
 
     async fn try_allocate(
@@ -484,7 +484,7 @@ fn given_back(address: IpAddr) -> AgentError {
 }
 
 /// An error of the core as callers see it.
-pub fn refused(error: &IpamError) -> AgentError {
+pub fn refused(error: &IpamError) -> ApiError {
     let code = match error {
         IpamError::Exhausted { .. } | IpamError::PoolsFull { .. } | IpamError::HostAddressesFull { .. } => {
             ErrorCode::Exhausted
@@ -497,7 +497,7 @@ pub fn refused(error: &IpamError) -> AgentError {
         IpamError::NotReady(_) => ErrorCode::NotReady,
         _ => ErrorCode::Invalid,
     };
-    ApiError::new(code, error.to_string()).into()
+    ApiError::new(code, error.to_string())
 }
 
 #[cfg(test)]

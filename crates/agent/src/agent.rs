@@ -3,7 +3,7 @@
 use crate::endpoints::{attachment, ports};
 use crate::error::AgentError;
 use crate::events;
-use crate::intent::networks;
+use crate::intent::{listing, networks, resources};
 use crate::member::Member;
 use crate::metrics::Meters;
 use crate::parts::Parts;
@@ -12,15 +12,17 @@ use crate::trust::identity::Identity;
 use crate::trust::tokens;
 use crate::trust::{entry, leaving};
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use hopsack_api::{
     AllocateRequest, Api, ApiError, AttachRequest, ChangeRequest, ContainerRequest, DetachRequest,
     EndpointRequest, EndpointStatus, ErrorCode, EventKind, Events, Examination, Fault, HostRemoved,
-    HostStatus, InitAnswer, InitRequest, IpamStatus, JoinAnswer, JoinRequest, NameRequest, NetworkRequest,
-    Networks, PublishRequest, ReleaseRequest, RemoveHostRequest, Status, SubnetRequest, TokenAnswer,
-    TokenRequest, TokenStatus,
+    HostStatus, InitAnswer, InitRequest, IpamStatus, JoinAnswer, JoinRequest, LabelRequest, ListRequest,
+    NameRequest, NetworkRequest, Networks, PublishRequest, ReleaseRequest, RemoveHostRequest, ResourceChange,
+    Status, SubnetRequest, TokenAnswer, TokenRequest, TokenStatus, WriteRequest, Written,
 };
 use hopsack_store::Store;
 use hopsack_types::{Cidr, EndpointId, Network, NetworkId, PublishedPort, TokenId};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -323,6 +325,24 @@ impl Api for Service {
     async fn remove_host(&self, request: RemoveHostRequest) -> Result<HostRemoved, ApiError> {
         let member = self.0.inside()?;
         self.to_the_end(async move { leaving::remove(&member, request).await }).await
+    }
+
+    async fn write_resources(&self, request: WriteRequest) -> Result<Vec<Written>, ApiError> {
+        let member = self.0.inside()?;
+        self.to_the_end(async move { resources::write(&member, request).await }).await
+    }
+
+    async fn label_resource(&self, request: LabelRequest) -> Result<Written, ApiError> {
+        let member = self.0.inside()?;
+        self.to_the_end(async move { resources::label(&member, request).await }).await
+    }
+
+    async fn list_resources(&self, request: ListRequest) -> Result<Vec<Value>, ApiError> {
+        Ok(listing::list(&*self.0.inside()?, &request)?)
+    }
+
+    fn follow_resources(&self, request: ListRequest) -> Result<BoxStream<'static, ResourceChange>, ApiError> {
+        listing::follow(&self.0.inside()?, request)
     }
 
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {

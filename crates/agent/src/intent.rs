@@ -4,5 +4,9 @@
 
 pub mod changes;
 pub mod copy;
+pub mod hosts;
+pub mod listing;
 pub mod networks;
+pub mod pools;
 pub mod removal;
+pub mod resources;

@@ -9,6 +9,7 @@ use crate::*;
 use hopsack_types::{Cidr, NetworkId, TokenId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -150,9 +151,8 @@ impl Client {
     }
 
     /// [`Api::events`]: those that are remembered, and those to come for as long as the agent runs.
-    pub fn follow_events(&self, request: &EventsRequest) -> Result<Followed, ClientError> {
-        let body = serde_json::to_vec(request).map_err(ClientError::Request)?;
-        Followed::begin(self.clone(), self.send("POST", route::FOLLOW_EVENTS, &body)?)
+    pub fn follow_events(&self, request: &EventsRequest) -> Result<Followed<Event>, ClientError> {
+        self.follow(route::FOLLOW_EVENTS, request)
     }
 
     /// [`Api::hosts`].
@@ -163,6 +163,26 @@ impl Client {
     /// [`Api::remove_host`].
     pub fn remove_host(&self, request: &RemoveHostRequest) -> Result<HostRemoved, ClientError> {
         self.post(route::REMOVE_HOST, request)
+    }
+
+    /// [`Api::write_resources`].
+    pub fn write_resources(&self, request: &WriteRequest) -> Result<Vec<Written>, ClientError> {
+        self.post(route::WRITE_RESOURCES, request)
+    }
+
+    /// [`Api::label_resource`].
+    pub fn label_resource(&self, request: &LabelRequest) -> Result<Written, ClientError> {
+        self.post(route::LABEL_RESOURCE, request)
+    }
+
+    /// [`Api::list_resources`].
+    pub fn list_resources(&self, request: &ListRequest) -> Result<Vec<Value>, ClientError> {
+        self.post(route::RESOURCES, request)
+    }
+
+    /// [`Api::follow_resources`], for as long as the agent runs.
+    pub fn follow_resources(&self, request: &ListRequest) -> Result<Followed<ResourceChange>, ClientError> {
+        self.follow(route::FOLLOW_RESOURCES, request)
     }
 
     /// [`Api::propose_subnet`].
@@ -248,6 +268,15 @@ impl Client {
     /// Where the agent is asked.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    fn follow<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<Followed<T>, ClientError> {
+        let body = serde_json::to_vec(request).map_err(ClientError::Request)?;
+        Followed::begin(self.clone(), self.send("POST", path, &body)?)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

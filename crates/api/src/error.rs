@@ -1,5 +1,6 @@
 //! Errors as callers see them: a stable code for programs, one line for people that says what to do.
 
+use hopsack_types::manifest::FieldError;
 use serde::{Deserialize, Serialize};
 
 /// An error of the agent.
@@ -10,6 +11,12 @@ pub struct ApiError {
     pub code: ErrorCode,
     /// For people: one line, what is wrong and what to do.
     pub message: String,
+    /// Where documents were sent: the one that is wrong, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<usize>,
+    /// The field of it that is wrong, if it is one: `spec.subnets[1]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 /// Stable error codes.
@@ -38,9 +45,27 @@ pub enum ErrorCode {
     Version,
 }
 
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::new(ErrorCode::Invalid, error.problem).at_field(error.field)
+    }
+}
+
 impl ApiError {
     /// An error of its parts.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), document: None, field: None }
+    }
+
+    /// The same about one of the documents that were sent.
+    #[must_use]
+    pub fn in_document(self, document: usize) -> Self {
+        Self { document: Some(document), ..self }
+    }
+
+    /// The same about a field.
+    #[must_use]
+    pub fn at_field(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
     }
 }

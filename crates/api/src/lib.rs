@@ -9,6 +9,7 @@ pub mod event;
 pub mod examination;
 pub mod ipam;
 pub mod request;
+pub mod resource;
 mod route;
 pub mod server;
 pub mod status;
@@ -18,10 +19,15 @@ pub use event::{Event, EventKind, Events, EventsRequest};
 pub use examination::{Examination, PeerAnswer, PeerExamination};
 pub use ipam::{BlockIpam, HeldAddress, IpamStatus, NetworkIpam, PoolStatus, SubnetIpam};
 pub use request::*;
+pub use resource::{
+    Change, LabelRequest, ListRequest, Outcome, ResourceChange, WriteMode, WriteRequest, Written,
+};
 pub use status::*;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use hopsack_types::{EndpointId, Network, PublishedPort, TokenId};
+use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -57,6 +63,15 @@ pub trait Api: Send + Sync {
     async fn hosts(&self) -> Result<Vec<HostStatus>, ApiError>;
     /// Removes a host whose agent does not answer. Its addresses are set aside, unless it is destroyed.
     async fn remove_host(&self, request: RemoveHostRequest) -> Result<HostRemoved, ApiError>;
+
+    /// Writes resources, all or none; what came of each, in the order of the documents.
+    async fn write_resources(&self, request: WriteRequest) -> Result<Vec<Written>, ApiError>;
+    /// Changes labels of one resource.
+    async fn label_resource(&self, request: LabelRequest) -> Result<Written, ApiError>;
+    /// Resources as documents, by kind and name.
+    async fn list_resources(&self, request: ListRequest) -> Result<Vec<Value>, ApiError>;
+    /// The same, each as added, and then their changes for as long as the agent lives.
+    fn follow_resources(&self, request: ListRequest) -> Result<BoxStream<'static, ResourceChange>, ApiError>;
 
     /// Finds a subnet that overlaps nothing known: of `wanted`, or the next free one of a pool. Reserves nothing.
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<hopsack_types::Cidr, ApiError>;

@@ -14,6 +14,10 @@ pub(crate) const EVENTS: &str = "/v1/events";
 pub(crate) const FOLLOW_EVENTS: &str = "/v1/events/follow";
 pub(crate) const HOSTS: &str = "/v1/hosts";
 pub(crate) const REMOVE_HOST: &str = "/v1/hosts/remove";
+pub(crate) const RESOURCES: &str = "/v1/resources";
+pub(crate) const WRITE_RESOURCES: &str = "/v1/resources/write";
+pub(crate) const LABEL_RESOURCE: &str = "/v1/resources/label";
+pub(crate) const FOLLOW_RESOURCES: &str = "/v1/resources/follow";
 pub(crate) const PROPOSE_SUBNET: &str = "/v1/subnets/propose";
 pub(crate) const NETWORKS: &str = "/v1/networks";
 pub(crate) const CREATE_NETWORK: &str = "/v1/networks/create";
@@ -70,6 +74,10 @@ mod tests {
             FOLLOW_EVENTS,
             HOSTS,
             REMOVE_HOST,
+            RESOURCES,
+            WRITE_RESOURCES,
+            LABEL_RESOURCE,
+            FOLLOW_RESOURCES,
             PROPOSE_SUBNET,
             NETWORKS,
             CREATE_NETWORK,

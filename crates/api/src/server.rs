@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
@@ -97,6 +98,25 @@ fn router(api: Arc<dyn Api>) -> Router {
         .route(route::HOSTS, get(async |State(api): Agent| answer(api.hosts().await)))
         .route(route::REMOVE_HOST, post(async |State(api): Agent, Asked(r)| answer(api.remove_host(r).await)))
         .route(
+            route::WRITE_RESOURCES,
+            post(async |State(api): Agent, Asked(r)| answer(api.write_resources(r).await)),
+        )
+        .route(
+            route::LABEL_RESOURCE,
+            post(async |State(api): Agent, Asked(r)| answer(api.label_resource(r).await)),
+        )
+        .route(
+            route::RESOURCES,
+            post(async |State(api): Agent, Asked(r)| answer(api.list_resources(r).await)),
+        )
+        .route(
+            route::FOLLOW_RESOURCES,
+            post(async |State(api): Agent, Asked(r)| match api.follow_resources(r) {
+                Ok(changes) => lines(changes.map(|change| line(&change))),
+                Err(error) => refuse(&error),
+            }),
+        )
+        .route(
             route::PROPOSE_SUBNET,
             post(async |State(api): Agent, Asked(r)| answer(api.propose_subnet(r).await)),
         )
@@ -150,7 +170,7 @@ fn events(events: &Events, request: &EventsRequest) -> Vec<Event> {
 /// Answers with a line of JSON for each event, those to come as well, until the caller goes away.
 fn follow(events: Arc<Events>, request: EventsRequest) -> Response {
     let newest = events.newest();
-    let lines =
+    let told =
         futures::stream::unfold((events, newest, 0), move |(events, mut newest, mut told)| async move {
             loop {
                 newest.borrow_and_update();
@@ -158,8 +178,8 @@ fn follow(events: Arc<Events>, request: EventsRequest) -> Response {
                 told = fresh.last().map_or(told, |event| event.number);
                 let mut text = String::new();
                 for event in fresh.iter().filter(|event| request.wants(event)) {
-                    match serde_json::to_string(event) {
-                        Ok(line) => text.extend([&line, "\n"]),
+                    match line(event) {
+                        Ok(line) => text.push_str(&line),
                         Err(error) => return Some((Err(error), (events, newest, told))),
                     }
                 }
@@ -170,7 +190,17 @@ fn follow(events: Arc<Events>, request: EventsRequest) -> Response {
                 newest.changed().await.ok()?;
             }
         });
+    lines(told)
+}
+
+/// An answer of lines that come as they come.
+fn lines(lines: impl Stream<Item = Result<String, serde_json::Error>> + Send + 'static) -> Response {
     Body::from_stream(lines).into_response()
+}
+
+/// A line of JSON.
+fn line(item: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(item)? + "\n")
 }
 
 /// A request's JSON body, whatever its content type says.

@@ -1,9 +1,8 @@
-//! `hopsack attach`, `detach` and `endpoint ls`: interfaces of this host's containers.
+//! `hopsack attach` and `detach`: interfaces in bare network namespaces.
 
 use crate::cli::{Attach, Detach};
 use crate::error::CommandError;
 use crate::output::{Format, Output, list};
-use crate::table::Table;
 use hopsack_api::client::Client;
 use hopsack_api::{AttachRequest, DetachRequest, EndpointStatus};
 
@@ -38,29 +37,4 @@ pub fn detach(client: &Client, arguments: Detach, out: &mut Output<'_>) -> Resul
     let Detach { namespace, network } = arguments;
     client.detach(&DetachRequest { namespace: namespace.path()?, network: network.clone() })?;
     out.line(format_args!("detached {namespace} from {network}"))
-}
-
-/// `hopsack endpoint ls`
-pub fn endpoints(client: &Client, format: Format, out: &mut Output<'_>) -> Result<(), CommandError> {
-    let endpoints = client.endpoints()?;
-    match format {
-        Format::Json => out.json(&endpoints),
-        Format::Text => show(&endpoints, out),
-    }
-}
-
-fn show(endpoints: &[EndpointStatus], out: &mut Output<'_>) -> Result<(), CommandError> {
-    let mut table = Table::new(["NAME", "NETWORK", "ADDRESSES", "MAC", "LINK", "MTU", "ID"]);
-    for endpoint in endpoints {
-        table.row([
-            endpoint.name.clone(),
-            endpoint.network_name.to_string(),
-            list(&endpoint.addresses),
-            endpoint.mac.to_string(),
-            endpoint.link.to_string(),
-            endpoint.mtu.to_string(),
-            endpoint.id.short(),
-        ]);
-    }
-    out.table(&table)
 }

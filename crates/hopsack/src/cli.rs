@@ -5,12 +5,14 @@ mod agent;
 mod cluster;
 mod endpoint;
 mod network;
+mod resource;
 mod seeing;
 
 pub use agent::{Agent, LogFormat};
 pub use cluster::{CreateToken, Host, Identity, Init, Join, JoinToken, Token};
 pub use endpoint::{Attach, Detach, Endpoint, Port};
 pub use network::{CreateNetwork, Network, NetworkChange, SetNetwork};
+pub use resource::{Delete, Get, HowToWrite, LabelHost, Pool, PoolSettings, Shape, WriteFiles};
 pub use seeing::{Doctor, Ipam, Places, Report};
 
 use crate::output::Format;
@@ -58,6 +60,19 @@ pub enum Command {
     Report(Report),
     /// List what has happened on this host and around it
     Events(Events),
+    /// Show resources: pools, networks, hosts, endpoints
+    Get(Get),
+    /// Make resources out of documents; none may be there
+    Create(WriteFiles),
+    /// Make or change resources as documents say; what they leave out stays
+    Apply(WriteFiles),
+    /// Change resources to what documents say, with defaults for the rest
+    Replace(WriteFiles),
+    /// Remove resources, all or none
+    Delete(Delete),
+    /// Pools, which subnets and hosts' addresses come from
+    #[command(subcommand)]
+    Pool(Pool),
     /// Networks
     #[command(subcommand)]
     Network(Network),

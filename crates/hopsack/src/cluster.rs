@@ -1,15 +1,18 @@
 //! `hopsack init`, `join` and `host`: how hosts become a cluster, and which ones they are.
 
-use crate::cli::{Identity, Init, Join, JoinToken};
+use crate::cli::{Identity, Init, Join, JoinToken, LabelHost};
 use crate::error::CommandError;
 use crate::output::{Format, Output, list};
 use crate::parse::shortest;
+use crate::resource::tell;
 use crate::table::Table;
 use hopsack_agent::trust::token;
 use hopsack_api::client::Client;
 use hopsack_api::{
-    HostRemoved, HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, RemoveHostRequest,
+    HostRemoved, HostStatus, InitAnswer, InitRequest, JoinAnswer, JoinRequest, LabelRequest,
+    RemoveHostRequest,
 };
+use hopsack_types::manifest::Kind;
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -102,6 +105,15 @@ fn show_hosts(hosts: &[HostStatus], out: &mut Output<'_>) -> Result<(), CommandE
         ]);
     }
     out.table(&table)
+}
+
+/// `hopsack host label`
+pub fn label(client: &Client, arguments: LabelHost, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let LabelHost { host, labels, no_labels } = arguments;
+    let set = labels.into_iter().map(|(key, value)| (key, Some(value)));
+    let labels = no_labels.into_iter().map(|key| (key, None)).chain(set).collect();
+    let request = LabelRequest { kind: Kind::Host, name: host.to_string(), labels };
+    tell(&client.label_resource(&request)?, false, out)
 }
 
 /// `hopsack host rm`

@@ -1,5 +1,6 @@
 //! Why a command failed, and with which exit status.
 
+use crate::manifest::ManifestError;
 use hopsack_agent::error::AgentError;
 use hopsack_agent::trust::token::TokenError;
 use hopsack_api::client::ClientError;
@@ -24,6 +25,9 @@ pub enum CommandError {
     /// The agent could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Documents of resources are wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The agent could not run.
     #[error("{}", .0.chain())]
     Agent(#[from] AgentError),

@@ -9,17 +9,21 @@ mod cli;
 mod cluster;
 mod demo;
 mod doctor;
+mod endpoint;
 mod error;
 mod events;
 mod ipam;
 mod lab;
+mod manifest;
 mod network;
 mod output;
 mod parse;
 mod path;
+mod pool;
 mod port;
 mod program;
 mod report;
+mod resource;
 mod status;
 mod table;
 mod token;
@@ -29,6 +33,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use error::CommandError;
+use hopsack_api::WriteMode;
 use hopsack_api::client::Client;
 use hopsack_lab::LabError;
 use output::Output;
@@ -64,6 +69,13 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Token(command) => token::run(&client, &command, out)?,
         Command::Host(cli::Host::Ls(listing)) => cluster::hosts(&client, listing.output, out)?,
         Command::Host(cli::Host::Rm { host, destroyed }) => cluster::remove(&client, host, destroyed, out)?,
+        Command::Host(cli::Host::Label(arguments)) => cluster::label(&client, arguments, out)?,
+        Command::Get(arguments) => resource::get(&client, arguments, out)?,
+        Command::Create(arguments) => resource::write(&client, WriteMode::Create, &arguments, out)?,
+        Command::Apply(arguments) => resource::write(&client, WriteMode::Apply, &arguments, out)?,
+        Command::Replace(arguments) => resource::write(&client, WriteMode::Replace, &arguments, out)?,
+        Command::Delete(arguments) => resource::delete(&client, arguments, out)?,
+        Command::Pool(command) => pool::run(&client, command, out)?,
         Command::Status(listing) => status::run(&client, listing.output, out)?,
         Command::Doctor(arguments) => return doctor::run(&client, &arguments, out),
         Command::Report(arguments) => report::run(&client, &arguments, out)?,
@@ -72,7 +84,7 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Ipam(command) => ipam::run(&client, command, out)?,
         Command::Attach(arguments) => attach::attach(&client, arguments, out)?,
         Command::Detach(arguments) => attach::detach(&client, arguments, out)?,
-        Command::Endpoint(cli::Endpoint::Ls(listing)) => attach::endpoints(&client, listing.output, out)?,
+        Command::Endpoint(command) => endpoint::run(&client, command, out)?,
         Command::Port(arguments) => port::list(&client, arguments, out)?,
         Command::Path(cli::Path::Ls(listing)) => path::list(&client, listing.output, out)?,
         Command::Lab { command } => return lab::run(&command, out),

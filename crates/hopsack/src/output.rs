@@ -1,7 +1,7 @@
 //! Where commands write: text for people, JSON for programs, colour only on a terminal that wants it.
 
 use crate::error::CommandError;
-use crate::table::Table;
+use crate::table::{Columns, Table};
 use serde::Serialize;
 use std::env;
 use std::fmt;
@@ -67,6 +67,16 @@ impl<'a> Output<'a> {
     /// Writes a table.
     pub fn table<const COLUMNS: usize>(&mut self, table: &Table<COLUMNS>) -> Result<(), CommandError> {
         table.write(self.writer).map_err(CommandError::Write)
+    }
+
+    /// Writes a table whose columns were not known before.
+    pub fn columns(&mut self, columns: &Columns) -> Result<(), CommandError> {
+        columns.write(self.writer).map_err(CommandError::Write)
+    }
+
+    /// Writes text that has its line ends already.
+    pub fn text(&mut self, text: &str) -> Result<(), CommandError> {
+        self.writer.write_all(text.as_bytes()).map_err(CommandError::Write)
     }
 
     /// Writes JSON.

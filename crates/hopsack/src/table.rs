@@ -3,24 +3,45 @@
 use std::io::{self, Write};
 
 /// A table under a line of headings.
-pub struct Table<const COLUMNS: usize> {
-    rows: Vec<[String; COLUMNS]>,
+pub struct Table<const COLUMNS: usize>(Columns);
+
+/// A table whose number of columns is known only when it is made.
+pub struct Columns {
+    rows: Vec<Vec<String>>,
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
     /// A table with no rows.
     pub fn new(headings: [&str; COLUMNS]) -> Self {
-        Self { rows: vec![headings.map(str::to_owned)] }
+        Self(Columns::new(headings.map(str::to_owned).into()))
     }
 
     /// Adds a row. An empty cell shows as `-`, so that columns can be told apart by programs.
     pub fn row(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }));
+        self.0.row(cells.into());
     }
 
     /// Writes it.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut widths = [0; COLUMNS];
+        self.0.write(out)
+    }
+}
+
+impl Columns {
+    /// A table with no rows.
+    pub fn new(headings: Vec<String>) -> Self {
+        Self { rows: vec![headings] }
+    }
+
+    /// Adds a row of as many cells as there are headings.
+    pub fn row(&mut self, cells: Vec<String>) {
+        let shown = cells.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell });
+        self.rows.push(shown.collect());
+    }
+
+    /// Writes it.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut widths = vec![0; self.rows.first().map_or(0, Vec::len)];
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
@@ -28,7 +49,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         }
         for row in &self.rows {
             let mut line = String::new();
-            for (cell, width) in row.iter().zip(widths) {
+            for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(&format!("{cell:<width$}  "));
             }
             writeln!(out, "{}", line.trim_end())?;

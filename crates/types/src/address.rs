@@ -57,9 +57,17 @@ pub enum AddressError {
         /// The same prefix without the bits.
         meant: IpNet,
     },
+    /// Not an address.
+    #[error("{0:?} is not an address: write one without a prefix length, like 10.32.0.5 or fd00::5")]
+    NotAddress(String),
     /// Not a MAC address.
     #[error("{0:?} is not a MAC address: write six hex bytes, like 02:42:0a:20:00:05")]
     NotMac(String),
+}
+
+/// Reads an address as the user wrote it.
+pub fn parse_address(text: &str) -> Result<IpAddr, AddressError> {
+    text.parse().map_err(|_| AddressError::NotAddress(text.to_owned()))
 }
 
 /// A prefix without host bits. Orders by address, then by length.

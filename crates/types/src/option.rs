@@ -1,6 +1,7 @@
 //! What users say about a network by `KEY=VALUE`: Docker's `-o` and `hopsack network create --opt`. An option that
 //! nobody reads is refused, not ignored.
 
+use crate::nearest::nearest;
 use crate::resource::{Exit, Isolation, Network};
 use std::fmt;
 
@@ -19,7 +20,7 @@ pub const LEAST_MTU_V4: u32 = 576;
 /// Every IPv6 link carries this much in one packet (RFC 8200).
 pub const LEAST_MTU_V6: u32 = 1280;
 /// The largest packet there is.
-const LARGEST_MTU: u32 = 65_535;
+pub const LARGEST_MTU: u32 = 65_535;
 
 /// A network's options.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -114,31 +115,11 @@ impl fmt::Display for Hint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// So many letters may be wrong, of keys with more than a dozen.
         const NEAR: usize = 4;
-        let nearest = KEYS.iter().map(|key| (distance(self.0, key), key)).min();
-        match nearest {
-            Some((wrong, key)) if wrong <= NEAR => write!(f, "did you mean {key}?"),
-            _ => write!(f, "known: {}", KEYS.join(", ")),
+        match nearest(self.0, &KEYS, NEAR) {
+            Some(key) => write!(f, "did you mean {key}?"),
+            None => write!(f, "known: {}", KEYS.join(", ")),
         }
     }
-}
-
-/// How many letters must be put in, taken out or changed to make one text the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (b, above) in other.bytes().zip(row.iter_mut().skip(1)) {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = *above;
-            left = changed.min(diagonal + 1).min(left + 1);
-            *above = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -187,15 +168,6 @@ mod tests {
                 let told = set(key, value).unwrap_err();
                 assert!(told.contains(words), "{told}");
             }
-        }
-    }
-
-    #[test]
-    fn distance_counts_letters() {
-        for (one, other, letters) in
-            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)]
-        {
-            assert_eq!(distance(one, other), letters, "{one} {other}");
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::name::{HostName, Labels, NetworkName, PoolName};
 use crate::numbers;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The cluster itself; written once by `init`.
@@ -32,6 +33,9 @@ pub struct Pool {
     /// No new subnets from this pool.
     #[serde(default)]
     pub disabled: bool,
+    /// The user's labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Labels,
 }
 
 const fn yes() -> bool {
@@ -39,6 +43,11 @@ const fn yes() -> bool {
 }
 
 impl Pool {
+    /// A pool of which nothing else was said.
+    pub const fn new(name: PoolName, cidr: Cidr) -> Self {
+        Self { name, cidr, nat_outgoing: true, disabled: false, labels: Labels::new() }
+    }
+
     /// The part at the pool's beginning that hosts' own addresses come from: room for 1,022 hosts in a large v4 pool
     /// (a /22), an eighth of a small one; a /112 in v6.
     pub fn host_range(&self) -> Cidr {
@@ -70,6 +79,15 @@ pub enum Exit {
     Hopsack,
     /// A second one on Docker's gateway bridge, with Docker's translation and published ports.
     Docker,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hopsack => "hopsack",
+            Self::Docker => "docker",
+        })
+    }
 }
 
 /// Who chose a gateway's address.

@@ -322,7 +322,7 @@ pub async fn allocate(
     let taking = member.addresses.allocate(network, family, wanted, holder);
     let taken = member.meters.allocation.timed_outcome(taking).await;
     match (taken, wanted) {
-        (Err(AgentError::Refused(ApiError { code: ErrorCode::Conflict, message })), Some(address)) => {
+        (Err(AgentError::Refused(ApiError { code: ErrorCode::Conflict, message, .. })), Some(address)) => {
             let message = user_of(member, network, address).map_or(message, |(user, host)| {
                 format!(
                     "{address} is in use by {user} on host {host}: detach it there, or choose another address"

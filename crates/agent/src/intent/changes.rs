@@ -1,4 +1,5 @@
-//! Writes of intent: read, decide, compare and swap, and again if somebody was quicker.
+//! Writes of intent: read, decide, compare and swap, and again if somebody was quicker. Decisions that follow from one
+//! another are taken on a draft.
 //!
 //! What must not live here: the decisions. They come as closures that see intent as it would be replaced.
 
@@ -9,6 +10,7 @@ use hopsack_store::{Store, Txn, TxnOutcome};
 use hopsack_types::Revision;
 use hopsack_types::intent::{Intent, Key, encode};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -19,7 +21,7 @@ const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// What a decision writes.
 #[derive(Debug, Default)]
-pub struct Writes(Vec<(Key, Option<Vec<u8>>)>);
+pub struct Writes(BTreeMap<Key, Option<Vec<u8>>>);
 
 impl Writes {
     /// Nothing yet.
@@ -30,16 +32,67 @@ impl Writes {
     /// Creates or replaces.
     pub fn put<T: Serialize>(mut self, key: Key, value: &T) -> Result<Self, AgentError> {
         let bytes = encode(&key, value)?;
-        self.0.push((key, Some(bytes)));
+        self.0.insert(key, Some(bytes));
         Ok(self)
     }
 
     /// Removes.
     #[must_use]
     pub fn delete(mut self, key: Key) -> Self {
-        self.0.push((key, None));
+        self.0.insert(key, None);
         self
     }
+}
+
+/// Intent as one decision after another leaves it, and all that they write.
+#[derive(Debug)]
+pub struct Draft {
+    intent: Intent,
+    writes: Writes,
+}
+
+impl Draft {
+    /// A draft without a change.
+    pub fn of(intent: &Intent) -> Self {
+        Self { intent: intent.clone(), writes: Writes::new() }
+    }
+
+    /// Intent as it is after all decisions until now.
+    pub const fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// Takes in what a decision writes; the next one sees it.
+    pub fn take(&mut self, writes: Writes) -> Result<(), AgentError> {
+        for (key, value) in writes.0 {
+            self.intent.set(&key, value.as_deref())?;
+            self.writes.0.insert(key, value);
+        }
+        Ok(())
+    }
+
+    /// Creates or replaces.
+    pub fn put<T: Serialize>(&mut self, key: Key, value: &T) -> Result<(), AgentError> {
+        self.take(Writes::new().put(key, value)?)
+    }
+
+    /// Removes.
+    pub fn delete(&mut self, key: Key) -> Result<(), AgentError> {
+        self.take(Writes::new().delete(key))
+    }
+
+    /// All that was written.
+    pub fn into_writes(self) -> Writes {
+        self.writes
+    }
+}
+
+/// What [`change`] would give with the intent that this host knows; nothing is written.
+pub fn rehearse<T>(
+    store: &dyn Store,
+    decide: impl FnOnce(&Intent) -> Result<T, AgentError>,
+) -> Result<T, AgentError> {
+    decide(&parse(&store.list(""))?)
 }
 
 /// Writes something whose rightness depends on all of intent: names, subnets, hosts, tokens. All such writes take the

@@ -4,22 +4,29 @@
 
 use crate::addresses::refused;
 use crate::error::AgentError;
-use crate::intent::changes::{Writes, change};
+use crate::intent::changes::{Draft, Writes, change};
 pub use crate::intent::removal::remove;
+use crate::intent::resources::changed;
 use crate::member::Member;
-use hopsack_api::{ApiError, ChangeRequest, ErrorCode, NameRequest, NetworkRequest, SubnetRequest};
+use hopsack_api::{
+    ApiError, ChangeRequest, ErrorCode, NameRequest, NetworkRequest, Outcome, SubnetRequest, WriteMode,
+};
+use hopsack_ipam::IpamError;
 use hopsack_ipam::definition::{check_definition, gateways};
 use hopsack_ipam::subnet::{Obstacle, check_subnet, next_subnet};
 use hopsack_types::intent::{Intent, Key};
+use hopsack_types::manifest::{Document, NetworkSpec};
+use hopsack_types::name::Labels;
 use hopsack_types::resource::DockerOrigin;
-use hopsack_types::{Cidr, Family, HostId, Network, NetworkId, NetworkName};
+use hopsack_types::{Cidr, Family, HostId, Isolation, Network, NetworkId, NetworkName};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-type Routes = BTreeMap<HostId, Vec<Cidr>>;
+/// Every host's routes.
+pub type Routes = BTreeMap<HostId, Vec<Cidr>>;
 
 /// Every host's routes: of the others as they told last, of this one as they are now.
-fn routes(member: &Member) -> Result<Routes, AgentError> {
+pub fn routes(member: &Member) -> Result<Routes, AgentError> {
     let mut routes = member.facts.routes();
     routes.insert(member.identity.host, member.parts.scout.look()?.routes);
     Ok(routes)
@@ -150,11 +157,27 @@ fn decide(
             named: request.name.is_some(),
         }),
     };
-    check_definition(&network).map_err(|error| refused(&error))?;
+    let refuse = |error: IpamError| refused(&error).at_field(field_of(&error));
+    check_definition(&network).map_err(refuse)?;
     for subnet in &network.subnets {
-        check_subnet(*subnet, &obstacles).map_err(|error| refused(&error))?;
+        check_subnet(*subnet, &obstacles).map_err(refuse)?;
     }
     Ok(network)
+}
+
+/// The field of a document that an error in a network's definition is about.
+const fn field_of(error: &IpamError) -> &'static str {
+    match error {
+        IpamError::RangeOutside { .. } | IpamError::TwoRanges { .. } => "spec.ranges",
+        IpamError::TwoGateways { .. } => "spec.gateways",
+        IpamError::GatewayReserved { .. } => "spec.reserved",
+        IpamError::KeptOutside { what, .. } | IpamError::KeptEdge { what, .. } => match what.as_bytes() {
+            b"gateway" => "spec.gateways",
+            _ => "spec.reserved",
+        },
+        IpamError::MtuTooSmall { .. } => "spec.mtu",
+        _ => "spec.subnets",
+    }
 }
 
 /// The network that this host's engine made under an id: a repeated request answers the same.
@@ -206,26 +229,87 @@ pub async fn name(member: &Member, request: NameRequest) -> Result<Network, Agen
 
 /// Changes labels and isolation. Who made a network does not matter for that: Docker cannot change one.
 pub async fn set(member: &Member, request: ChangeRequest) -> Result<Network, AgentError> {
+    let spec = NetworkSpec { isolation: request.isolation, ..NetworkSpec::default() };
     let network = change(member.store.as_ref(), |intent| {
         let known = find(intent, request.network)?;
-        let mut network = known.clone();
-        if let Some(isolation) = request.isolation {
-            network.isolation = isolation;
-        }
-        for (key, value) in &request.labels {
-            match value {
-                Some(value) => drop(network.labels.insert(key.clone(), value.clone())),
-                None => drop(network.labels.remove(key)),
-            }
-        }
-        if network == *known {
-            return Ok((Writes::new(), network));
-        }
-        Ok((Writes::new().put(Key::Network(network.id), &network)?, network))
+        let labels = changed(&known.labels, &request.labels);
+        let network = spec.change(known, Some(&labels)).map_err(ApiError::from)?;
+        let mut draft = Draft::of(intent);
+        put_changed(&mut draft, known, &network)?;
+        Ok((draft.into_writes(), network))
     })
     .await?;
     tracing::info!(network = %network.name, id = %network.id, "network changed");
     Ok(network)
+}
+
+/// Makes or changes the network that a document names. The caller has seen that the mode fits.
+pub fn write(
+    draft: &mut Draft,
+    routes: &Routes,
+    document: &Document<NetworkName, NetworkSpec>,
+    mode: WriteMode,
+    id: NetworkId,
+    me: HostId,
+) -> Result<Outcome, AgentError> {
+    let Document { name, labels, spec } = document;
+    let Some(known) = named(draft.intent(), name).cloned() else {
+        let network = decide(draft.intent(), routes, &request(document), id, me)?;
+        draft.put(Key::Network(network.id), &network)?;
+        return Ok(Outcome::Created);
+    };
+    let network = match mode {
+        WriteMode::Replace => {
+            let whole =
+                NetworkSpec { isolation: spec.isolation.or(Some(Isolation::default())), ..spec.clone() };
+            whole.change(&known, Some(labels.as_ref().unwrap_or(&Labels::new())))
+        }
+        _ => spec.change(&known, labels.as_ref()),
+    };
+    put_changed(draft, &known, &network.map_err(ApiError::from)?)
+}
+
+/// Changes the labels of a network.
+pub fn label(
+    draft: &mut Draft,
+    name: &NetworkName,
+    change: impl Fn(&Labels) -> Labels,
+) -> Result<Outcome, AgentError> {
+    let known = named(draft.intent(), name).cloned().ok_or_else(|| not_found(name.as_str()))?;
+    let network = Network { labels: change(&known.labels), ..known.clone() };
+    put_changed(draft, &known, &network)
+}
+
+fn put_changed(draft: &mut Draft, known: &Network, network: &Network) -> Result<Outcome, AgentError> {
+    if network == known {
+        return Ok(Outcome::Unchanged);
+    }
+    draft.put(Key::Network(network.id), network)?;
+    Ok(Outcome::Configured)
+}
+
+/// A new network as a document asks for it.
+fn request(document: &Document<NetworkName, NetworkSpec>) -> NetworkRequest {
+    let Document { name, labels, spec } = document.clone();
+    NetworkRequest {
+        name: Some(name),
+        subnets: spec.subnets.unwrap_or_default(),
+        both_families: spec.ipv6.unwrap_or_default(),
+        ranges: spec.ranges.unwrap_or_default(),
+        gateways: spec.gateways.unwrap_or_default(),
+        reserved: spec.reserved.unwrap_or_default(),
+        isolation: spec.isolation.unwrap_or_default(),
+        internal: spec.internal.unwrap_or_default(),
+        exit: spec.exit.unwrap_or_default(),
+        mtu: spec.mtu,
+        labels: labels.unwrap_or_default(),
+        docker: None,
+    }
+}
+
+/// The network of a name.
+pub fn named<'a>(intent: &'a Intent, name: &NetworkName) -> Option<&'a Network> {
+    intent.networks.values().find(|network| network.name == *name)
 }
 
 fn find(intent: &Intent, id: NetworkId) -> Result<&Network, AgentError> {

@@ -1,12 +1,12 @@
-//! The end of a network, in two steps: its ledger is closed, so that every host hands back what it holds; and its record
-//! goes when nobody holds anything.
+//! The end of networks, one or several together, in two steps: their ledgers are closed, so that every host hands back
+//! what it holds; and their records go when nobody holds anything.
 //!
 //! A host that is cut off goes on giving addresses out of its grants, and a new network may get the same subnet; so as
 //! long as a host holds a grant, the network stays. What must not live here: what a host hands back (the `ipam` crate).
 
 use crate::addresses::names;
 use crate::error::AgentError;
-use crate::intent::changes::{Writes, change};
+use crate::intent::changes::{Draft, Writes, change};
 use crate::member::Member;
 use hopsack_api::{ApiError, ErrorCode};
 use hopsack_types::intent::{Intent, Key};
@@ -20,23 +20,104 @@ use tokio::time::{Instant, timeout};
 /// How long the hosts may take to hand back what they hold.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A network that is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    /// Which.
+    pub network: NetworkId,
+    /// The document that says so, where errors name one.
+    pub document: Option<usize>,
+}
+
+impl Leaving {
+    fn refuse(&self, error: ApiError) -> AgentError {
+        match self.document {
+            Some(document) => error.in_document(document),
+            None => error,
+        }
+        .into()
+    }
+}
+
 /// Removes a network that no host has an endpoint in. One that some host keeps a part of stays as it was.
-pub async fn remove(member: &Member, id: NetworkId) -> Result<(), AgentError> {
-    let Some(network) = set_closing(member, id, true).await? else { return Ok(()) };
-    let ended = match timeout(PATIENCE, handed_back(member, id)).await {
-        Ok(Ok(())) => delete(member, id).await,
-        Ok(Err(in_use)) => Err(in_use.into()),
-        Err(_) => Err(held(&member.intent.borrow().intent, &network).into()),
+pub async fn remove(member: &Member, network: NetworkId) -> Result<(), AgentError> {
+    remove_all(member, &[Leaving { network, document: None }], |_| Ok(())).await
+}
+
+/// Removes networks that no host has an endpoint in, and in the same write whatever `rest` does once they are gone: all
+/// of it, or all stays as it was.
+pub async fn remove_all(
+    member: &Member,
+    leaving: &[Leaving],
+    rest: impl Fn(&mut Draft) -> Result<(), AgentError>,
+) -> Result<(), AgentError> {
+    let closed = change(member.store.as_ref(), |intent| {
+        let closed = check(member, intent, leaving, &rest)?;
+        Ok((ledgers(intent, &closed, true)?, closed))
+    })
+    .await?;
+    let ended = match timeout(PATIENCE, handed_back(member, &closed)).await {
+        Ok(Ok(())) => delete(member, &closed, &rest).await,
+        Ok(Err(in_use)) => Err(in_use),
+        Err(_) => Err(first_held(&member.intent.borrow().intent, &closed)),
     };
-    match ended {
-        Ok(()) => tracing::info!(network = %network.name, %id, "network removed"),
+    match &ended {
+        Ok(()) => {
+            tracing::info!(networks = ?closed.iter().map(|l| l.network).collect::<Vec<_>>(), "networks removed")
+        }
         Err(_) => {
-            if let Err(error) = set_closing(member, id, false).await {
-                tracing::warn!(network = %network.name, error = %error.chain(), "a network stays closed");
+            let opened = change(member.store.as_ref(), |intent| Ok((ledgers(intent, &closed, false)?, ())));
+            if let Err(error) = opened.await {
+                tracing::warn!(error = %error.chain(), "networks stay closed");
             }
         }
     }
     ended
+}
+
+/// Whether networks can go, and what goes with them, as far as this host knows. Gives those that are there.
+pub fn check(
+    member: &Member,
+    intent: &Intent,
+    leaving: &[Leaving],
+    rest: impl Fn(&mut Draft) -> Result<(), AgentError>,
+) -> Result<Vec<Leaving>, AgentError> {
+    let known: Vec<Leaving> =
+        leaving.iter().filter(|leaving| intent.networks.contains_key(&leaving.network)).copied().collect();
+    for leaving in &known {
+        let Some(network) = intent.networks.get(&leaving.network) else { continue };
+        let users = member.facts.users_of(network.id);
+        if let Some(refusal) = in_use(intent, network, &users).or_else(|| set_aside(intent, network)) {
+            return Err(leaving.refuse(refusal));
+        }
+    }
+    gone(intent, &known, rest)?;
+    Ok(known)
+}
+
+/// What is written where networks go, and the rest with them.
+fn gone(
+    intent: &Intent,
+    leaving: &[Leaving],
+    rest: impl Fn(&mut Draft) -> Result<(), AgentError>,
+) -> Result<Writes, AgentError> {
+    let mut draft = Draft::of(intent);
+    for leaving in leaving {
+        draft.delete(Key::Network(leaving.network))?;
+        draft.delete(Key::Ledger(leaving.network))?;
+    }
+    rest(&mut draft)?;
+    Ok(draft.into_writes())
+}
+
+/// Closes the ledgers of networks that are there, or opens them again.
+fn ledgers(intent: &Intent, leaving: &[Leaving], closing: bool) -> Result<Writes, AgentError> {
+    let mut writes = Writes::new();
+    for Leaving { network, .. } in leaving.iter().filter(|l| intent.networks.contains_key(&l.network)) {
+        let ledger = intent.ledgers.get(network).cloned().unwrap_or_default();
+        writes = writes.put(Key::Ledger(*network), &Ledger { closing, ..ledger })?;
+    }
+    Ok(writes)
 }
 
 /// Removals that nobody ends: who began one was interrupted, and its network gives no more addresses. When each was
@@ -58,34 +139,21 @@ impl Unfinished {
     }
 }
 
-/// Closes a network that is not in use, or opens it again. Gives the network, if it is there.
-async fn set_closing(member: &Member, id: NetworkId, closing: bool) -> Result<Option<Network>, AgentError> {
-    change(member.store.as_ref(), |intent| {
-        let Some(network) = intent.networks.get(&id) else { return Ok((Writes::new(), None)) };
-        if closing {
-            let users = member.facts.users_of(id);
-            if let Some(refusal) = in_use(intent, network, &users).or_else(|| set_aside(intent, network)) {
-                return Err(refusal.into());
-            }
-        }
-        let ledger = intent.ledgers.get(&id).cloned().unwrap_or_default();
-        let ledger = Ledger { closing, ..ledger };
-        Ok((Writes::new().put(Key::Ledger(id), &ledger)?, Some(network.clone())))
-    })
-    .await
-}
-
-/// Waits until no host holds anything of a network; an error as soon as one is heard to have an endpoint in it.
-async fn handed_back(member: &Member, id: NetworkId) -> Result<(), ApiError> {
+/// Waits until no host holds anything of networks; an error as soon as one is heard to have an endpoint in one.
+async fn handed_back(member: &Member, leaving: &[Leaving]) -> Result<(), AgentError> {
     let (mut intent, mut facts) = (member.intent.clone(), member.facts.changed());
     loop {
         let seen = intent.borrow_and_update().intent.clone();
         facts.borrow_and_update();
-        let Some(network) = seen.networks.get(&id) else { return Ok(()) };
-        if let Some(refusal) = in_use(&seen, network, &member.facts.users_of(id)) {
-            return Err(refusal);
+        let mut waits = false;
+        for leaving in leaving {
+            let Some(network) = seen.networks.get(&leaving.network) else { continue };
+            if let Some(refusal) = in_use(&seen, network, &member.facts.users_of(network.id)) {
+                return Err(leaving.refuse(refusal));
+            }
+            waits |= !seen.ledgers.get(&network.id).is_some_and(|l| l.closing && l.grants.is_empty());
         }
-        if seen.ledgers.get(&id).is_some_and(|ledger| ledger.closing && ledger.grants.is_empty()) {
+        if !waits {
             return Ok(());
         }
         let stopping = || ApiError::new(ErrorCode::Unavailable, "the agent is stopping: try again");
@@ -97,17 +165,35 @@ async fn handed_back(member: &Member, id: NetworkId) -> Result<(), ApiError> {
     }
 }
 
-/// Removes the record and the ledger of a network that nobody holds anything of.
-async fn delete(member: &Member, id: NetworkId) -> Result<(), AgentError> {
+/// Removes the records and the ledgers of networks that nobody holds anything of, and the rest with them.
+async fn delete(
+    member: &Member,
+    leaving: &[Leaving],
+    rest: impl Fn(&mut Draft) -> Result<(), AgentError>,
+) -> Result<(), AgentError> {
     change(member.store.as_ref(), |intent| {
-        let Some(network) = intent.networks.get(&id) else { return Ok((Writes::new(), ())) };
-        // Somebody else may have opened it again.
-        if intent.ledgers.get(&id).is_some_and(|ledger| !ledger.grants.is_empty()) {
-            return Err(held(intent, network).into());
+        // Somebody else may have opened one again.
+        let is_held =
+            |l: &&Leaving| intent.ledgers.get(&l.network).is_some_and(|ledger| !ledger.grants.is_empty());
+        match leaving.iter().find(is_held) {
+            Some(_) => Err(first_held(intent, leaving)),
+            None => Ok((gone(intent, leaving, &rest)?, ())),
         }
-        Ok((Writes::new().delete(Key::Network(id)).delete(Key::Ledger(id)), ()))
     })
     .await
+}
+
+/// What a caller is told of the first network that some host holds a part of.
+fn first_held(intent: &Intent, leaving: &[Leaving]) -> AgentError {
+    let mut there =
+        leaving.iter().filter_map(|leaving| Some((leaving, intent.networks.get(&leaving.network)?)));
+    let is_held = |id: &NetworkId| intent.ledgers.get(id).is_some_and(|ledger| !ledger.grants.is_empty());
+    match there.clone().find(|(_, network)| is_held(&network.id)).or_else(|| there.next()) {
+        Some((leaving, network)) => leaving.refuse(held(intent, network)),
+        None => {
+            ApiError::new(ErrorCode::Unavailable, "the networks change at the same time: try again").into()
+        }
+    }
 }
 
 /// What a caller is told who wants an address of a network that is being removed.
@@ -159,7 +245,7 @@ fn in_use(intent: &Intent, network: &Network, users: &[(HostId, String)]) -> Opt
 }
 
 /// As many as fit one line, and how many more.
-fn some(all: &[String]) -> String {
+pub fn some(all: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     match all.len().saturating_sub(SHOWN) {

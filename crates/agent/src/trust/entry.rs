@@ -158,7 +158,7 @@ fn pools(
             };
             let name = PoolName::new(name)
                 .map_err(|error| AgentError::from(ApiError::new(ErrorCode::Invalid, error.to_string())))?;
-            Ok(Pool { name, cidr, nat_outgoing, disabled: false })
+            Ok(Pool { nat_outgoing, ..Pool::new(name, cidr) })
         })
         .collect()
 }

@@ -15,28 +15,37 @@ use hopsack_types::{HostId, NetworkName};
 /// Removes a host, named or by the beginning of its id; one that is removed already, to free what was set aside.
 pub async fn remove(member: &Member, request: RemoveHostRequest) -> Result<HostRemoved, AgentError> {
     let removed = change(member.store.as_ref(), |intent| {
-        let id = find(intent, &request.host)?;
-        check(member, intent, id)?;
-        let mut writes = Writes::new().delete(Key::Host(id));
-        let mut set_aside: Vec<NetworkName> = Vec::new();
-        for (network, ledger) in &intent.ledgers {
-            let mut next = quarantine(ledger, id).unwrap_or_else(|| ledger.clone());
-            if request.destroyed {
-                next = free_quarantined(&next, id).unwrap_or(next);
-            }
-            if next.grants.values().any(|grant| grant.host == id) {
-                set_aside.extend(intent.networks.get(network).map(|network| network.name.clone()));
-            }
-            if next != *ledger {
-                writes = writes.put(Key::Ledger(*network), &next)?;
-            }
-        }
-        let name = intent.hosts.get(&id).map(|host| host.name.clone());
-        Ok((writes, HostRemoved { id, name, set_aside }))
+        decide(member, intent, find(intent, &request.host)?, request.destroyed)
     })
     .await?;
     tracing::info!(host = %removed.id, destroyed = request.destroyed, "host removed");
     Ok(removed)
+}
+
+/// What the removal of a host writes.
+pub fn decide(
+    member: &Member,
+    intent: &Intent,
+    id: HostId,
+    destroyed: bool,
+) -> Result<(Writes, HostRemoved), AgentError> {
+    check(member, intent, id)?;
+    let mut writes = Writes::new().delete(Key::Host(id));
+    let mut set_aside: Vec<NetworkName> = Vec::new();
+    for (network, ledger) in &intent.ledgers {
+        let mut next = quarantine(ledger, id).unwrap_or_else(|| ledger.clone());
+        if destroyed {
+            next = free_quarantined(&next, id).unwrap_or(next);
+        }
+        if next.grants.values().any(|grant| grant.host == id) {
+            set_aside.extend(intent.networks.get(network).map(|network| network.name.clone()));
+        }
+        if next != *ledger {
+            writes = writes.put(Key::Ledger(*network), &next)?;
+        }
+    }
+    let name = intent.hosts.get(&id).map(|host| host.name.clone());
+    Ok((writes, HostRemoved { id, name, set_aside }))
 }
 
 /// The host of that name, else the only one whose id begins so: a member, or one that is gone and has left addresses.
@@ -55,16 +64,19 @@ fn find(intent: &Intent, text: &str) -> Result<HostId, ApiError> {
     fitting.dedup();
     match fitting[..] {
         [id] => Ok(id),
-        [] => {
-            let message = format!("there is no host {text:?}: `hopsack host ls` lists them");
-            Err(ApiError::new(ErrorCode::NotFound, message))
-        }
+        [] => Err(not_found(text)),
         _ => {
             let message =
                 format!("more than one host begins with {text:?}: give more of its id (`hopsack host ls`)");
             Err(ApiError::new(ErrorCode::Invalid, message))
         }
     }
+}
+
+/// No such host.
+pub fn not_found(text: impl AsRef<str>) -> ApiError {
+    let text = text.as_ref();
+    ApiError::new(ErrorCode::NotFound, format!("there is no host {text:?}: `hopsack host ls` lists them"))
 }
 
 /// Whether the cluster can do without a host.

@@ -4,7 +4,7 @@
 //! - `network`, `wire`, `prober`: the fake network, and what agents see of it.
 //! - `machine`, `world`: hosts that crash and start again, and what tests do to them.
 //! - `trace`: what happened, to be compared between two runs.
-//! - `clusters`, `chaos`, `refusals`, `removal`, `leaving`, `attachments`, `ports`, `limits`, `metrics`: the
+//! - `clusters`, `chaos`, `refusals`, `removal`, `resources`, `leaving`, `attachments`, `ports`, `limits`, `metrics`: the
 //!   tests.
 
 #![allow(
@@ -26,6 +26,7 @@ mod ports;
 mod prober;
 mod refusals;
 mod removal;
+mod resources;
 mod seeing;
 mod stores;
 mod trace;

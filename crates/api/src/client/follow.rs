@@ -1,27 +1,31 @@
-//! An answer that does not end: events as they happen, a line of JSON each, in HTTP/1.1 chunks (RFC 9112, 7.1).
+//! An answer that does not end: what happens as it happens, a line of JSON each, in HTTP/1.1 chunks (RFC 9112, 7.1).
 
 use super::{Client, ClientError};
-use crate::{ApiError, Event};
+use crate::ApiError;
+use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Read};
+use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 
 /// A line or a chunk that is longer is not an agent's.
 const LONGEST: u64 = 16 << 20;
 
-/// Events of an agent, those to come as well. Waits for the next one for as long as the agent runs.
+/// What an agent tells as it happens. Waits for the next one for as long as the agent runs.
 #[derive(Debug)]
-pub struct Followed {
+pub struct Followed<T> {
     client: Client,
     stream: BufReader<UnixStream>,
     /// What has arrived of lines that are not handed on yet.
     text: Vec<u8>,
+    item: PhantomData<T>,
 }
 
-impl Followed {
+impl<T: DeserializeOwned> Followed<T> {
     /// Reads the answer's head; a refusal is an error.
     pub(super) fn begin(client: Client, stream: UnixStream) -> Result<Self, ClientError> {
         stream.set_read_timeout(Some(client.timeout)).map_err(|e| client.failed("read from", e))?;
-        let mut followed = Self { client, stream: BufReader::new(stream), text: Vec::new() };
+        let mut followed =
+            Self { client, stream: BufReader::new(stream), text: Vec::new(), item: PhantomData };
         let status = followed.line()?;
         let mut length = None;
         let mut chunked = false;
@@ -46,7 +50,7 @@ impl Followed {
                 let refusal: Result<ApiError, _> = serde_json::from_slice(&body);
                 Err(refusal.map_or_else(|e| followed.not_understood(e.to_string()), ClientError::Refused))
             }
-            _ => Err(followed.not_understood("it is not a stream of events".to_owned())),
+            _ => Err(followed.not_understood("it is not a stream".to_owned())),
         }
     }
 
@@ -88,7 +92,7 @@ impl Followed {
         }
     }
 
-    fn event(&mut self) -> Result<Event, ClientError> {
+    fn item(&mut self) -> Result<T, ClientError> {
         loop {
             if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
@@ -99,11 +103,11 @@ impl Followed {
     }
 }
 
-impl Iterator for Followed {
-    type Item = Result<Event, ClientError>;
+impl<T: DeserializeOwned> Iterator for Followed<T> {
+    type Item = Result<T, ClientError>;
 
-    /// The next event. Never none; the first error is the end.
+    /// The next one. Never none; the first error is the end.
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.event())
+        Some(self.item())
     }
 }

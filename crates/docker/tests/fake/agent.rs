@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use hopsack_api::*;
 use hopsack_types::numbers;
 use hopsack_types::resource::DockerOrigin;
@@ -176,6 +177,18 @@ impl Api for FakeApi {
     }
 
     async fn remove_host(&self, _: RemoveHostRequest) -> Result<HostRemoved, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
+    async fn write_resources(&self, _: WriteRequest) -> Result<Vec<Written>, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
+    async fn label_resource(&self, _: LabelRequest) -> Result<Written, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
+    async fn list_resources(&self, _: ListRequest) -> Result<Vec<serde_json::Value>, ApiError> {
+        refused(ErrorCode::Conflict, "not in this test")
+    }
+    fn follow_resources(&self, _: ListRequest) -> Result<BoxStream<'static, ResourceChange>, ApiError> {
         refused(ErrorCode::Conflict, "not in this test")
     }
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {

@@ -1,6 +1,6 @@
 //! The command line of clusters: how they are made and entered, tokens, hosts.
 
-use crate::cli::Listing;
+use crate::cli::{LabelHost, Listing};
 use crate::parse::{self, ControlAddress};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
@@ -99,6 +99,8 @@ pub struct CreateToken {
 pub enum Host {
     /// List the cluster's hosts
     Ls(Listing),
+    /// Set and take away labels of a host
+    Label(LabelHost),
     /// Remove a host whose agent does not answer; its addresses are set aside, for it may still use them
     Rm {
         /// Its name, or the beginning of its id

@@ -3,6 +3,7 @@
 use crate::cli::Listing;
 use crate::parse::{self, Namespace};
 use crate::port;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use hopsack_api::PortRequest;
 use hopsack_types::{IfName, NetworkName};
@@ -51,7 +52,21 @@ pub struct Detach {
 #[derive(Debug, Subcommand)]
 pub enum Endpoint {
     /// List this host's endpoints
-    Ls(Listing),
+    Ls {
+        /// Those of all hosts, as this one has heard of them
+        #[arg(short, long)]
+        all: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show all about an endpoint of any host
+    Inspect {
+        /// Its name, or its id or the beginning of it
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        endpoint: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
 }
 
 /// `hopsack port`

@@ -15,6 +15,7 @@ mod isolation;
 mod metrics;
 mod paths;
 mod refusals;
+mod resources;
 mod routed;
 mod scene;
 mod seeing;

@@ -3,7 +3,7 @@ use crate::testing::{cidr, ip, network};
 use proptest::prelude::*;
 
 fn pool(name: &str, range: &str) -> Pool {
-    Pool { name: name.parse().unwrap(), cidr: cidr(range), nat_outgoing: true, disabled: false }
+    Pool::new(name.parse().unwrap(), cidr(range))
 }
 
 fn route(prefix: &str) -> Obstacle {

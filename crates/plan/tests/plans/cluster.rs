@@ -43,7 +43,7 @@ pub fn host(id: HostId, number: u8, underlay: &str) -> Host {
 
 pub fn pool(name: &str, prefix: &str) -> (PoolName, Pool) {
     let name = PoolName::new(name).unwrap();
-    (name.clone(), Pool { name, cidr: cidr(prefix), nat_outgoing: true, disabled: false })
+    (name.clone(), Pool::new(name, cidr(prefix)))
 }
 
 pub fn network(

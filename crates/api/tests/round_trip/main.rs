@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod answers;
+
+use answers::*;
 use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
 use hopsack_api::client::{Client, ClientError};
 use hopsack_api::server::{self, BindError};
 use hopsack_api::*;
+use hopsack_types::manifest::Kind;
 use hopsack_types::*;
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -36,183 +41,6 @@ impl Notebook {
         self.asked.lock().unwrap().push(format!("{request:?}"));
         self.refusal.clone().map_or(Ok(answer), Err)
     }
-}
-
-fn network() -> Network {
-    let subnet: Cidr = "10.32.1.0/24".parse().unwrap();
-    Network {
-        ranges: BTreeSet::from(["10.32.1.128/25".parse().unwrap()]),
-        gateways: BTreeMap::from([("10.32.1.1".parse().unwrap(), ChosenBy::User)]),
-        reserved: BTreeMap::from([("10.32.1.9".parse().unwrap(), "router".to_owned())]),
-        isolation: Isolation::None,
-        internal: true,
-        exit: Exit::Docker,
-        mtu: Some(1400),
-        labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
-        ..Network::new(NetworkId::from_bytes([7; 16]), NetworkName::new("web").unwrap(), vec![subnet])
-    }
-}
-
-fn all_networks() -> Networks {
-    Networks {
-        me: Some(HostId::from_bytes([1; 16])),
-        networks: BTreeMap::from([(network().id, network())]),
-        pools: network().subnets,
-    }
-}
-
-fn address() -> IpAddr {
-    "10.32.1.5".parse().unwrap()
-}
-
-fn endpoint() -> EndpointStatus {
-    EndpointStatus {
-        id: EndpointId::from_bytes([9; 16]),
-        network: network().id,
-        network_name: network().name,
-        addresses: vec![address()],
-        mac: "02:42:0a:20:00:05".parse().unwrap(),
-        next_hops: vec!["169.254.3.4".parse().unwrap()],
-        link: IfName::new("hopc0909090909").unwrap(),
-        peer: IfName::new("hope0909090909").unwrap(),
-        mtu: 1450,
-        name: "c1".to_owned(),
-        docker: true,
-        container: Some(container()),
-        ports: vec![published()],
-    }
-}
-
-fn container() -> ContainerRef {
-    ContainerRef { id: "4f2a".repeat(16), name: "c1".to_owned() }
-}
-
-fn published() -> PublishedPort {
-    let port = NonZeroU16::MIN;
-    let host = HostPort { protocol: Protocol::Sctp, address: address(), port };
-    PublishedPort { host, container_port: NonZeroU16::MAX }
-}
-
-fn port_request() -> PortRequest {
-    let PublishedPort { host: HostPort { protocol, address, port }, container_port } = published();
-    PortRequest { protocol, host_address: Some(address), host_ports: Some((port, port)), container_port }
-}
-
-fn init_answer() -> InitAnswer {
-    InitAnswer {
-        cluster: ClusterId::from_bytes([2; 16]),
-        host: HostId::from_bytes([1; 16]),
-        name: HostName::new("h1").unwrap(),
-        advertise: address(),
-        address: (address(), 4677).into(),
-        pools: vec!["10.32.0.0/16".parse().unwrap()],
-        token: "secret".to_owned(),
-    }
-}
-
-fn join_answer() -> JoinAnswer {
-    let InitAnswer { cluster, host, name, advertise, .. } = init_answer();
-    JoinAnswer { cluster, host, name, advertise, hosts: 2 }
-}
-
-fn token_answer() -> TokenAnswer {
-    TokenAnswer { token: "secret".to_owned(), address: "10.77.0.1:4677".parse().unwrap() }
-}
-
-fn token_status() -> TokenStatus {
-    let id = TokenId::from_bytes([4; 16]);
-    TokenStatus { id, expires_at: 1_800_000_060, expires_in: 60, uses_left: Some(1) }
-}
-
-fn status() -> Status {
-    Status {
-        version: "0.1.0".to_owned(),
-        cluster: None,
-        docker: "connected".to_owned(),
-        faults: vec![Fault::new("the disk is full", "df -h")],
-    }
-}
-
-fn examination() -> Examination {
-    let answer = PeerAnswer { round_trip: 700, clock_ahead: -3, version: "0.1.0".to_owned() };
-    let peer = PeerExamination {
-        id: HostId::from_bytes([2; 16]),
-        name: HostName::new("h2").unwrap(),
-        underlay: address(),
-        control_port: 4677,
-        answer: Some(answer),
-        error: Some("gone".to_owned()),
-        alive: true,
-        path: None,
-        kinds: BTreeMap::from([(PathKind::Direct, false), (PathKind::Vxlan, true)]),
-        last_heard: Some(2),
-    };
-    Examination {
-        state_dir: "/var/lib/hopsack".into(),
-        control_port: 4677,
-        settings: BTreeMap::from([("net/ipv4/ip_forward".to_owned(), "1".to_owned())]),
-        peers: vec![peer],
-    }
-}
-
-fn ipam() -> IpamStatus {
-    let Network { id, name, subnets, .. } = network();
-    let host = HostId::from_bytes([1; 16]);
-    let block = BlockIpam {
-        prefix: "10.32.1.0/29".parse().unwrap(),
-        host,
-        host_name: None,
-        quarantined: true,
-        used: 0,
-        reserve: 8,
-        cooling: Some(1),
-    };
-    let subnet = SubnetIpam {
-        prefix: subnets[0],
-        range: None,
-        pool: None,
-        used: 1,
-        reserve: 2,
-        quarantined: 3,
-        free: ipam::UNCOUNTED,
-        kept: 4,
-        cooling: 5,
-        blocks: vec![block],
-    };
-    let held = HeldAddress {
-        address: address(),
-        host,
-        host_name: Some(HostName::new("h1").unwrap()),
-        holder: Some("docker:1".to_owned()),
-        endpoint: Some(endpoint().id),
-        name: Some("c1".to_owned()),
-    };
-    let networks = vec![NetworkIpam { id, name, closing: false, subnets: vec![subnet], held: vec![held] }];
-    let pool = PoolStatus {
-        name: "default".parse().unwrap(),
-        prefix: subnets[0],
-        disabled: false,
-        subnets,
-        host_range: "10.32.1.0/27".parse().unwrap(),
-        hosts: 2,
-    };
-    IpamStatus { pools: vec![pool], networks }
-}
-
-fn host_status() -> HostStatus {
-    HostStatus {
-        id: HostId::from_bytes([1; 16]),
-        name: HostName::new("h1").unwrap(),
-        underlay: address(),
-        addresses: vec![],
-        voter: true,
-        alive: true,
-        path: None,
-    }
-}
-
-fn host_removed() -> HostRemoved {
-    HostRemoved { id: HostId::from_bytes([1; 16]), name: None, set_aside: vec![network().name] }
 }
 
 #[async_trait]
@@ -249,6 +77,18 @@ impl Api for Notebook {
     }
     async fn remove_host(&self, request: RemoveHostRequest) -> Result<HostRemoved, ApiError> {
         self.answer(&request, host_removed())
+    }
+    async fn write_resources(&self, request: WriteRequest) -> Result<Vec<Written>, ApiError> {
+        self.answer(&request, vec![written()])
+    }
+    async fn label_resource(&self, request: LabelRequest) -> Result<Written, ApiError> {
+        self.answer(&request, written())
+    }
+    async fn list_resources(&self, request: ListRequest) -> Result<Vec<Value>, ApiError> {
+        self.answer(&request, vec![document()])
+    }
+    fn follow_resources(&self, request: ListRequest) -> Result<BoxStream<'static, ResourceChange>, ApiError> {
+        self.answer(&request, stream::iter([Change::Added, Change::Removed]).map(change).boxed())
     }
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {
         self.answer(&request, network().subnets[0])
@@ -373,6 +213,12 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
     passes!(ipam() => ipam());
     passes!(hosts() => vec![host_status()]);
     passes!(remove_host(RemoveHostRequest { host: "h2".to_owned(), destroyed: true }) => host_removed());
+    let documents = vec![document()];
+    passes!(write_resources(WriteRequest { mode: WriteMode::Replace, dry_run: true, documents }) => vec![written()]);
+    let changed = BTreeMap::from([("a".to_owned(), Some("b".to_owned())), ("c".to_owned(), None)]);
+    passes!(label_resource(LabelRequest { kind: Kind::Host, name: "h1".to_owned(), labels: changed }) => written());
+    let listed = ListRequest { kinds: vec![Kind::Network, Kind::Pool], names: vec!["web".to_owned()] };
+    passes!(list_resources(listed) => vec![document()]);
     let avoid = network().subnets;
     passes!(propose_subnet(SubnetRequest { family: Family::V6, wanted: None, avoid }) => network().subnets[0]);
     let Network {
@@ -464,6 +310,22 @@ fn events_are_answered_as_they_are_remembered_and_followed_as_they_happen() {
     }
     drop(agent);
     assert!(matches!(followed.next(), Some(Err(ClientError::Ended { .. }))));
+}
+
+#[test]
+fn changes_of_resources_are_followed_until_the_agent_ends_them() {
+    let agent = Agent::start(None);
+    let followed = agent.client().follow_resources(&ListRequest::default()).unwrap();
+    let told: Vec<_> = followed.take(3).collect();
+    let [Ok(added), Ok(removed), Err(ClientError::Ended { .. })] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!((added, removed), (&change(Change::Added), &change(Change::Removed)));
+    let refusal =
+        ApiError::new(ErrorCode::NotFound, "no such kind").in_document(3).at_field("spec.subnets[1]");
+    let agent = Agent::start(Some(refusal.clone()));
+    let refused = agent.client().follow_resources(&ListRequest::default()).unwrap_err();
+    assert!(matches!(refused, ClientError::Refused(error) if error == refusal));
 }
 
 #[test]
