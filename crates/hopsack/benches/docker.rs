@@ -1,9 +1,10 @@
 //! What Docker's users wait for: a container that starts, many that start at once, a network that is there on all
-//! hosts. Each beside a user-defined bridge on the same engine, in turn.
+//! hosts. Each beside a user-defined bridge on the same engine, in turn. What the same cluster costs afterwards, when
+//! nothing happens any more, is in [`idle`].
 
 use crate::report::{Bar, Report, Row};
 use crate::sample::Sample;
-use crate::{Effort, PROGRAM};
+use crate::{Effort, PROGRAM, idle};
 use hopsack_lab::{
     AGENT, AgentOptions, Host, HostKind, IMAGE, Inside, Lab, LabError, Options, Topology, wait,
 };
@@ -26,6 +27,7 @@ const BRIDGE: &str = "theirs";
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), LabError> {
     eprintln!("docker: three hosts with an engine and an agent each");
     let lab = cluster()?;
+    let started = Instant::now();
     let hosts = lab.hosts()?;
     for host in &hosts {
         host.docker(&["network", "create", BRIDGE])?;
@@ -38,6 +40,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), LabError> {
     report.push(starts(&first, effort.starts)?);
     report.push(burst(&hosts, effort.burst)?);
     report.push(usable(&first, &last, effort.networks)?);
+    idle::measure(&hosts, started, effort, report)?;
     lab.down()
 }
 

@@ -6,6 +6,7 @@
 
 mod cells;
 mod docker;
+mod idle;
 mod planes;
 mod report;
 mod sample;
@@ -17,6 +18,7 @@ use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 use table::Occasion;
 
 /// The program that is measured.
@@ -39,11 +41,31 @@ struct Effort {
     burst: usize,
     /// Networks made until they are in use.
     networks: usize,
+    /// How long agents have run when their memory is looked at.
+    age: Duration,
+    /// How long their processor time is watched.
+    idle: Duration,
 }
 
-const FULL: Effort = Effort { rounds: 9, seconds: 1.0, starts: 30, burst: 50, networks: 20 };
+const FULL: Effort = Effort {
+    rounds: 9,
+    seconds: 1.0,
+    starts: 30,
+    burst: 50,
+    networks: 20,
+    age: Duration::from_secs(600),
+    idle: Duration::from_secs(60),
+};
 /// For everyday use (`QUICK=1`): the same shape, wider spread.
-const QUICK: Effort = Effort { rounds: 3, seconds: 0.12, starts: 10, burst: 10, networks: 5 };
+const QUICK: Effort = Effort {
+    rounds: 3,
+    seconds: 0.1,
+    starts: 7,
+    burst: 8,
+    networks: 4,
+    age: Duration::ZERO,
+    idle: Duration::from_secs(8),
+};
 
 /// A part of the measurements.
 type Part = fn(Effort, &mut Report) -> Result<(), LabError>;
@@ -71,11 +93,10 @@ fn measure(quick: bool) -> Result<(), Box<dyn Error>> {
             part(effort, &mut report)?;
         }
     }
-    let mut occasion =
-        Occasion { machine: machine(), date: say(&["date", "--utc", "+%F"]), notes: Vec::new() };
     if quick {
-        occasion.notes.push("Few and short rounds (QUICK=1): a rough look.".to_owned());
+        report.note("Few and short rounds (QUICK=1): a rough look.");
     }
+    let occasion = Occasion { machine: machine(), date: say(&["date", "--utc", "+%F"]) };
     let table = table::markdown(&report, &occasion);
     writeln!(std::io::stdout().lock(), "\n{table}")?;
     report.save(Path::new(ROWS))?;

@@ -101,19 +101,31 @@ impl Row {
 }
 
 /// All rows.
-#[derive(Debug, Default, Serialize)]
-#[serde(transparent)]
-pub struct Report(Vec<Row>);
+#[derive(Debug, Default)]
+pub struct Report {
+    rows: Vec<Row>,
+    notes: Vec<String>,
+}
 
 impl Report {
     /// Adds a row.
     pub fn push(&mut self, row: Row) {
-        self.0.push(row);
+        self.rows.push(row);
+    }
+
+    /// Adds what people have to know beside the rows, a sentence.
+    pub fn note(&mut self, sentence: impl Into<String>) {
+        self.notes.push(sentence.into());
     }
 
     /// The rows, in the order that they were measured.
     pub fn rows(&self) -> &[Row] {
-        &self.0
+        &self.rows
+    }
+
+    /// What people have to know.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Writes the rows for programs.
@@ -121,6 +133,6 @@ impl Report {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        std::fs::write(path, serde_json::to_vec_pretty(self)?)
+        std::fs::write(path, serde_json::to_vec_pretty(&self.rows)?)
     }
 }

@@ -3,15 +3,13 @@
 use crate::cells::{Cell, Metric, Plane, Regime};
 use crate::report::{Report, Row};
 
-/// Where and when the figures came about, and whether they are rough ones.
+/// Where and when the figures came about.
 #[derive(Debug, Clone, Default)]
 pub struct Occasion {
     /// Processor, cores, kernel.
     pub machine: String,
     /// The day, as `2026-11-21`.
     pub date: String,
-    /// What a reader has to know about single figures.
-    pub notes: Vec<String>,
 }
 
 /// All of it: a table of data planes for each regime, one of everything else, and what falls short.
@@ -43,7 +41,7 @@ pub fn markdown(report: &Report, occasion: &Occasion) -> String {
     for row in short {
         text += &format!("- {}\n", shortfall(row));
     }
-    for note in &occasion.notes {
+    for note in report.notes() {
         text += &format!("\n{note}\n");
     }
     text
