@@ -3,7 +3,11 @@
 # A Rust that was installed a minute ago is not in PATH yet, and sbin is not always in root's.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: help demo test bench build
+# Linked statically: the program runs on any Linux of this architecture, whatever its C library. Only the last crate is
+# compiled so, which is enough, and leaves the others' builds as they are.
+release = cargo rustc --locked --release --package hopsack --bin hopsack -- -C target-feature=+crt-static
+
+.PHONY: help demo test bench build deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -11,7 +15,7 @@ help: ## show this list
 demo: ## containers of three Docker hosts talk to each other (root; KEEP=1 leaves the hosts up)
 	@tests/provide demo
 	@echo "building the release binary (minutes the first time, nothing after that)"
-	@cargo build --locked --release --package hopsack
+	@$(release)
 	@exec target/release/hopsack demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: ## format, lints, all tests (root)
@@ -22,6 +26,9 @@ bench: ## what Hopsack costs beside what does without it (root; QUICK=1 for a ro
 	@tests/provide bench
 	@cargo bench --locked --package hopsack --bench bench
 
-build: ## the release binary: target/release/hopsack
+build: ## the release binary, static: target/release/hopsack
 	@tests/provide build
-	@cargo build --locked --release --package hopsack
+	@$(release)
+
+deb: build ## the Debian package: target/deb/hopsack_VERSION_ARCHITECTURE.deb
+	@packaging/deb target/release/hopsack target/deb

@@ -94,6 +94,21 @@ pub enum AgentError {
         /// Directory.
         path: PathBuf,
     },
+    /// A folder that no agent has made.
+    #[error("{} is no state directory of an agent: give the right one with --state-dir", path.display())]
+    ForeignState {
+        /// Directory.
+        path: PathBuf,
+    },
+    /// Something of ours cannot be removed.
+    #[error("cannot remove {}", path.display())]
+    Remove {
+        /// File or directory.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
     /// No address to be reached at.
     #[error("{0}")]
     Underlay(#[from] crate::kernel::underlay::UnderlayError),

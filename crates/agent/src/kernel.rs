@@ -3,6 +3,7 @@
 //!
 //! What must not live here: what a plan holds (the `plan` crate), how it is done (the `kernel` crate).
 
+pub mod originals;
 pub mod paths;
 pub mod planner;
 pub mod reconciler;

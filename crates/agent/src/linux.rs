@@ -5,6 +5,7 @@ mod holds;
 mod metrics_port;
 mod prober;
 mod stores;
+pub mod uninstall;
 
 use crate::agent::{Agent, DockerReport, Service};
 use crate::entropy::{Entropy, SystemClock};
@@ -54,9 +55,18 @@ pub struct DockerConfig {
     pub plugin_socket: PathBuf,
 }
 
+/// Where a run has got to, for a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Callers are answered from now on.
+    Ready,
+    /// It was told to end, and does.
+    Stopping,
+}
+
 /// Runs an agent until SIGTERM or SIGINT, or until its host has moved, which its supervisor answers by starting it
-/// again. `ready` is called once it answers.
-pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError> {
+/// again. `tell` is called with each phase once.
+pub async fn run(config: Config, tell: impl Fn(Phase)) -> Result<(), AgentError> {
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     let dir = StateDir::open(&config.state_dir)?;
@@ -74,6 +84,7 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
         dir,
         control_port: config.control_port,
         machine_name: machine_name(),
+        boot: boot()?,
         kernel: KernelAccess::new(Box::new(kernel), Blocking::Thread),
         features: found.features,
         dirty,
@@ -98,13 +109,14 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> Result<(), AgentError>
         None => None,
     };
     let told = docker.as_ref().map(|door| tokio::spawn(tell_docker(agent.clone(), door.status())));
-    ready();
+    tell(Phase::Ready);
     tracing::info!(socket = %config.socket.display(), "the agent is ready");
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         () = moved.notified() => Err(AgentError::Moved),
     };
+    tell(Phase::Stopping);
     tracing::info!("the agent stops; the network stays as it is");
     drop(docker);
     for task in [told, metrics].into_iter().flatten() {
@@ -132,12 +144,22 @@ fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, AgentError> 
     signal(kind).map_err(|source| AgentError::Signals { source })
 }
 
+/// Held by the agent that uses a state directory.
+const LOCK: &str = "lock";
+
 /// One agent per state directory. The lock goes with the process, however it ends.
 fn lock(dir: &StateDir, shown: &Path) -> Result<Flock<File>, AgentError> {
-    let path = dir.path("lock");
+    let path = dir.path(LOCK);
     let file = File::create(&path).map_err(|source| AgentError::WriteState { path, source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| AgentError::StateInUse { path: shown.to_owned() })
+}
+
+/// This boot's id (`Documentation/admin-guide/sysctl/kernel.rst`, random).
+fn boot() -> Result<String, AgentError> {
+    let path = PathBuf::from("/proc/sys/kernel/random/boot_id");
+    let id = std::fs::read_to_string(&path).map_err(|source| AgentError::ReadState { path, source })?;
+    Ok(id.trim().to_owned())
 }
 
 /// The machine's name as a host name, as far as it can be one.

@@ -18,6 +18,7 @@ use crate::facts::Facts;
 use crate::facts::membership::Members;
 use crate::intent::copy::{self, IntentAt, keep};
 use crate::intent::removal::Unfinished;
+use crate::kernel::originals::Originals;
 use crate::kernel::paths::Paths;
 use crate::kernel::planner::{Inputs, Planner};
 use crate::kernel::reconciler::Reconciler;
@@ -127,7 +128,8 @@ impl Member {
             Inputs { me, underlay, intent: parsed, endpoints: endpoints.all().clone(), paths: choices };
         let planner = Arc::new(Planner::new(parts.features, inputs));
         let (wanted, dirty) = (planner.wanted(), parts.dirty.clone());
-        let reconciler = Reconciler::new(parts.kernel.clone(), wanted, dirty, meters.clone());
+        let originals = Originals::load(parts.dir.clone(), &parts.boot)?;
+        let reconciler = Reconciler::new(parts.kernel.clone(), wanted, dirty, originals, meters.clone());
         let kernel = reconciler.status();
 
         let addresses = Arc::new(open_addresses(&parts, &identity, &store, &intent, &endpoints)?);

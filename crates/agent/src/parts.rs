@@ -24,6 +24,8 @@ pub struct Parts {
     pub control_port: u16,
     /// The machine's name: a host's name by default.
     pub machine_name: Option<HostName>,
+    /// Tells this boot of the machine from others.
+    pub boot: String,
     /// The kernel.
     pub kernel: KernelAccess,
     /// What the kernel can do.

@@ -7,6 +7,7 @@ mod burst;
 mod containers;
 mod engine;
 mod error;
+mod farewell;
 mod ipam;
 mod links;
 mod mirror;
@@ -22,6 +23,7 @@ mod wire;
 
 pub use engine::{DRIVER, DockerEngine, Engine, EngineContainer, EngineNetwork, NetworkCopy, SubnetCopy};
 pub use error::DockerError;
+pub use farewell::take_out;
 pub use plan::{Action, MirrorFault, MirrorPlan, mirror_plan};
 pub use status::{DockerStatus, EngineState};
 

@@ -3,7 +3,7 @@
 use crate::cli::{Agent, LogFormat};
 use crate::error::CommandError;
 use crate::output::takes_colour;
-use hopsack_agent::linux::{self, Config, DockerConfig};
+use hopsack_agent::linux::{self, Config, DockerConfig, Phase};
 use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
@@ -34,13 +34,20 @@ pub fn run(arguments: Agent, socket: PathBuf) -> Result<(), CommandError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(CommandError::Runtime)?;
-    Ok(runtime.block_on(linux::run(config, ready))?)
+    Ok(runtime.block_on(linux::run(config, notify))?)
 }
 
-/// Tells systemd, where it started us, that callers are served from now on.
-fn ready() {
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-        tracing::warn!(%error, "systemd cannot be told that the agent is ready");
+/// Tells systemd, where it started us, how far the agent is (sd_notify(3)).
+fn notify(phase: Phase) {
+    let told = match phase {
+        Phase::Ready => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("answers callers")]),
+        Phase::Stopping => sd_notify::notify(&[
+            NotifyState::Stopping,
+            NotifyState::Status("stops; the network stays as it is"),
+        ]),
+    };
+    if let Err(error) = told {
+        tracing::warn!(%error, ?phase, "systemd cannot be told how far the agent is");
     }
 }
 

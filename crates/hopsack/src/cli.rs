@@ -4,6 +4,7 @@
 mod agent;
 mod cluster;
 mod endpoint;
+mod install;
 mod network;
 mod resource;
 mod seeing;
@@ -11,6 +12,7 @@ mod seeing;
 pub use agent::{Agent, LogFormat};
 pub use cluster::{CreateToken, Host, Identity, Init, Join, JoinToken, Token};
 pub use endpoint::{Attach, Detach, Endpoint, Port};
+pub use install::{Shell, Uninstall};
 pub use network::{CreateNetwork, Network, NetworkChange, SetNetwork};
 pub use resource::{Delete, Get, HowToWrite, LabelHost, Pool, PoolSettings, Shape, WriteFiles};
 pub use seeing::{Doctor, Ipam, Places, Report};
@@ -91,6 +93,14 @@ pub enum Command {
     /// Paths: how packets get to the other hosts
     #[command(subcommand)]
     Path(Path),
+    /// Take Hopsack off this host, whose agent does not run: its network, its state, settings back to what they were
+    Uninstall(Uninstall),
+    /// Print what lets a shell complete this program's commands
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Hosts as namespaces on this machine, to try things out
     Lab {
         /// What to do.
@@ -100,6 +110,12 @@ pub enum Command {
     /// Show three hosts' containers talk, as `make demo` does
     #[command(hide = true)]
     Demo(Demo),
+    /// Write the manual's pages, one a command
+    #[command(hide = true)]
+    Manual {
+        /// Into which folder.
+        folder: PathBuf,
+    },
     /// The first process of each of a lab's namespaces
     #[command(hide = true)]
     LabHost {

@@ -41,12 +41,12 @@ pub enum CommandError {
     #[error("this host is in no cluster: make one with `hopsack init`, or enter one with `hopsack join`")]
     NoCluster,
     /// The address to join at names no host.
-    #[error("cannot find the address of {name}: {source}; give an IP address instead")]
+    #[error("cannot find the address of {name}: {reason}; give an IP address instead")]
     Resolve {
         /// What was given.
         name: String,
         /// Why not.
-        source: io::Error,
+        reason: String,
     },
     /// The token cannot be read.
     #[error("cannot read the token from {}: {source}", path.display())]
@@ -98,6 +98,20 @@ pub enum CommandError {
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Write(#[source] io::Error),
+    /// Nobody has said yes.
+    #[error("nothing was done: give --yes to do it")]
+    Unconfirmed,
+    /// Something is left on this host.
+    #[error("this is left on the host: {}", .0.join("; "))]
+    NotRemoved(Vec<String>),
+    /// A page of the manual cannot be written.
+    #[error("cannot write the manual into {}: {source}; give a folder that is there", folder.display())]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// What the demo shows is not so.
     #[error("the demo stopped: `{command}` {problem}")]
     Demo {

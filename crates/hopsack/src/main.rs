@@ -15,6 +15,7 @@ mod events;
 mod ipam;
 mod lab;
 mod manifest;
+mod manual;
 mod network;
 mod output;
 mod parse;
@@ -27,6 +28,7 @@ mod resource;
 mod status;
 mod table;
 mod token;
+mod uninstall;
 mod usage;
 
 use clap::Parser;
@@ -87,6 +89,9 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Endpoint(command) => endpoint::run(&client, command, out)?,
         Command::Port(arguments) => port::list(&client, arguments, out)?,
         Command::Path(cli::Path::Ls(listing)) => path::list(&client, listing.output, out)?,
+        Command::Uninstall(arguments) => uninstall::run(arguments, cli.socket, out)?,
+        Command::Completions { shell } => manual::completions(shell, out)?,
+        Command::Manual { folder } => manual::pages(&folder)?,
         Command::Lab { command } => return lab::run(&command, out),
         Command::Demo(arguments) => demo::run(arguments)?,
         Command::LabHost { config } => lab::host(&config)?,

@@ -3,8 +3,9 @@
 use crate::error::CommandError;
 use hopsack_types::numbers::{CONTROL_PORT, METRICS_PORT};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf, absolute};
+use std::process::Command;
 
 /// Where `ip netns` keeps the namespaces that have names.
 const NAMED_NAMESPACES: &str = "/run/netns";
@@ -171,12 +172,23 @@ impl ControlAddress {
     pub fn resolve(&self) -> Result<SocketAddr, CommandError> {
         match self {
             Self::Ip(address) => Ok(*address),
-            Self::Name(name, port) => (name.as_str(), *port)
-                .to_socket_addrs()
-                .and_then(|mut found| found.next().ok_or_else(|| std::io::ErrorKind::NotFound.into()))
-                .map_err(|source| CommandError::Resolve { name: name.clone(), source }),
+            Self::Name(name, port) => Ok(SocketAddr::new(look_up(name)?, *port)),
         }
     }
+}
+
+/// The address of a name, by the machine's own program: one that is linked statically, as ours is, cannot load the
+/// services that the machine's nsswitch.conf(5) names.
+fn look_up(name: &str) -> Result<IpAddr, CommandError> {
+    let failed = |reason: String| CommandError::Resolve { name: name.to_owned(), reason };
+    let output = Command::new("getent")
+        .args(["ahosts", "--", name])
+        .output()
+        .map_err(|error| failed(format!("getent cannot be run: {error}")))?;
+    // A line is like `192.0.2.1  STREAM h1.example.org`.
+    let found = String::from_utf8_lossy(&output.stdout);
+    let first = found.split_whitespace().next();
+    first.and_then(|word| word.parse().ok()).ok_or_else(|| failed("no service knows the name".to_owned()))
 }
 
 /// A control address as `hopsack join` takes it, in its shortest form.
@@ -259,6 +271,12 @@ mod tests {
         for bad in ["pid:", "pid:x", "pid:0", "pid:-1", "", ".", ".."] {
             assert!(Namespace::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_name_of_this_machine_is_looked_up() {
+        let address = ControlAddress::parse("localhost:99").unwrap().resolve().unwrap();
+        assert!(address.ip().is_loopback() && address.port() == 99, "{address}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It runs when something else is wanted, when the kernel says that something changed, and at a deadline, because
 //! not every change is told. What must not live here: what should be (the planner).
 
+use crate::kernel::originals::Originals;
 use crate::kernel::planner::Wanted;
 use crate::metrics::Meters;
 use hopsack_api::KernelStatus;
@@ -106,11 +107,32 @@ impl Look {
     }
 }
 
+/// Notes what settings are before they are changed; a look that was not at everything has not seen those that are new.
+fn keep_settings(
+    originals: &mut Originals,
+    kernel: &mut dyn Kernel,
+    observed: &HostState,
+    desired: &HostState,
+) -> Result<(), hopsack_kernel::KernelError> {
+    let kept = if originals.lacks(observed, desired) {
+        let Silent { sysctls, .. } = kernel.observe_silent(desired)?;
+        originals.keep(&HostState { sysctls, links: observed.links.clone(), ..HostState::default() }, desired)
+    } else {
+        originals.keep(observed, desired)
+    };
+    // A network that works is worth more than one that can be taken away without a trace.
+    if let Err(error) = kept {
+        tracing::warn!(error = error.chain(), "what settings were before is not on disk yet");
+    }
+    Ok(())
+}
+
 /// One reconciler.
 pub struct Reconciler {
     kernel: KernelAccess,
     wanted: watch::Receiver<Wanted>,
     dirty: Arc<Notify>,
+    originals: Arc<Mutex<Originals>>,
     status: watch::Sender<KernelStatus>,
     meters: Meters,
 }
@@ -121,9 +143,11 @@ impl Reconciler {
         kernel: KernelAccess,
         wanted: watch::Receiver<Wanted>,
         dirty: Arc<Notify>,
+        originals: Originals,
         meters: Meters,
     ) -> Self {
-        Self { kernel, wanted, dirty, status: watch::Sender::new(KernelStatus::default()), meters }
+        let originals = Arc::new(Mutex::new(originals));
+        Self { kernel, wanted, dirty, originals, status: watch::Sender::new(KernelStatus::default()), meters }
     }
 
     /// What it has done, now and later.
@@ -177,11 +201,16 @@ impl Reconciler {
 
     /// Makes the kernel hold what is wanted. Returns what it was left holding, if nothing failed.
     async fn reconcile(&self, wanted: &Wanted, look: Look) -> Option<Arc<HostState>> {
-        let desired = wanted.state.clone();
+        let (desired, originals) = (wanted.state.clone(), self.originals.clone());
         let looks = [("look", look.name())];
         let pass = self.kernel.with(move |kernel| -> Result<Applied, hopsack_kernel::KernelError> {
             let observed = look.at(kernel, &desired)?;
-            Ok(if *observed == *desired { Applied::default() } else { kernel.apply(&observed, &desired) })
+            if *observed == *desired {
+                return Ok(Applied::default());
+            }
+            let mut originals = originals.lock().unwrap_or_else(PoisonError::into_inner);
+            keep_settings(&mut originals, kernel, &observed, &desired)?;
+            Ok(kernel.apply(&observed, &desired))
         });
         let outcome = self.meters.reconcile.timed(looks, pass).await;
         let (applied, failures) = match outcome {

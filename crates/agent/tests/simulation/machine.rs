@@ -221,6 +221,7 @@ impl Machine {
             dir: StateDir::open(self.disk.path()).unwrap(),
             control_port: CONTROL_PORT,
             machine_name: Some(self.name.parse().unwrap()),
+            boot: "first".to_owned(),
             kernel: KernelAccess::new(Box::new(kernel), Blocking::Inline),
             features: self.features,
             dirty: self.dirty.clone(),

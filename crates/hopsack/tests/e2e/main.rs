@@ -22,3 +22,4 @@ mod seeing;
 mod starts;
 mod strangers;
 mod survive;
+mod uninstall;
