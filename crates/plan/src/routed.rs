@@ -7,7 +7,7 @@ use crate::state::{
 use crate::survey::{Peer, Survey, container_end};
 use crate::view::{Attachment, Endpoint};
 use hopsack_types::numbers::{ALIAS_PREFIX, loopback_metric, next_hop_v4, next_hop_v6};
-use hopsack_types::{Cidr, Family, IfName};
+use hopsack_types::{Cidr, Family, IfName, Network};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -88,6 +88,15 @@ fn add_route(
     }
 }
 
+/// What is reached by the next hop of an address: everything, or of an internal network its own subnets.
+fn behind(network: &Network, address: IpAddr) -> Vec<Cidr> {
+    if network.internal {
+        network.subnets_of(Family::of(address)).collect()
+    } else {
+        vec![Cidr::around(address, 0)]
+    }
+}
+
 fn add_endpoint(survey: &Survey<'_>, device: &IfName, endpoint: &Endpoint, state: &mut HostState) {
     let Some(peer) = container_end(endpoint.id) else { return };
     let most = survey.underlay().mtu;
@@ -106,7 +115,12 @@ fn add_endpoint(survey: &Survey<'_>, device: &IfName, endpoint: &Endpoint, state
             path: path.clone(),
             interface: interface.clone(),
             addresses: addresses.clone().collect(),
-            next_hops: addresses.clone().map(next_hop).collect(),
+            routes: survey
+                .network(endpoint)
+                .into_iter()
+                .flat_map(|network| addresses.clone().flat_map(move |address| behind(network, address)))
+                .map(|destination| (destination, next_hop(destination.first())))
+                .collect(),
             mtu,
         },
     };

@@ -89,8 +89,8 @@ pub enum Container {
         interface: IfName,
         /// Addresses inside, each as /32 or /128.
         addresses: BTreeSet<IpAddr>,
-        /// Next hop of the default route per family; also reachable on-link.
-        next_hops: BTreeSet<IpAddr>,
+        /// The next hop to each destination. Next hops are on the link.
+        routes: BTreeMap<Cidr, IpAddr>,
         /// MTU inside, bytes.
         mtu: u32,
     },

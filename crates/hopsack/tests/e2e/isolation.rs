@@ -1,6 +1,6 @@
 //! Networks keep apart unless both are open, and both ends see to it.
 
-use crate::scene::{Attached, Scene};
+use crate::scene::{Attached, Scene, with_an_outsider};
 use hopsack_lab::{AGENT, Afterwards, HostKind, Inside, Signal, Topology, require};
 
 const SUBNETS: [[&str; 4]; 4] = [
@@ -100,5 +100,27 @@ fn the_source_keeps_networks_apart_where_the_destination_does_not() {
         do_not_talk(&web, far_db);
         assert_eq!(seen.stop().unwrap(), Vec::<String>::new());
     }
+    scene.end();
+}
+
+#[test]
+fn an_internal_network_leaves_the_way_out_to_a_containers_other_network() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(with_an_outsider());
+    scene.network("vault", &[&SUBNETS[0][..], &["--internal"]].concat());
+    network(&scene, "web", 1, "full");
+    let inside = scene.attach("h1", "both", "vault", &[]);
+    for family in ["-4", "-6"] {
+        let default = inside.container.run(&["ip", family, "route", "show", "default"]).unwrap();
+        assert_eq!(default.trim(), "", "a way out of an internal network");
+    }
+    let far = ["h2", "h3"].map(|host| scene.attach(host, &format!("far-{host}"), "vault", &[]));
+    far.iter().for_each(|far| talk(&inside, far));
+    let out = scene.host("out1").addresses()[0];
+    assert!(!inside.reaches(out));
+    let name = inside.container.name().to_owned();
+    scene.hopsack("h1", &["attach", &name, "--network", "web", "--interface", "eth1"]);
+    inside.await_reach(out);
+    far.iter().for_each(|far| talk(&inside, far));
     scene.end();
 }

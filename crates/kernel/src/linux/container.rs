@@ -10,7 +10,7 @@ use hopsack_plan::state::{Container, MAIN_TABLE};
 use hopsack_types::numbers::ROUTE_PROTOCOL;
 use hopsack_types::{Cidr, Family, IfName, Mac};
 use ipnet::IpNet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub struct Wanted<'a> {
     pub path: &'a Path,
     pub interface: &'a IfName,
     pub addresses: &'a BTreeSet<IpAddr>,
-    pub next_hops: &'a BTreeSet<IpAddr>,
+    pub routes: &'a BTreeMap<Cidr, IpAddr>,
     pub mtu: u32,
     pub mac: Mac,
 }
@@ -87,12 +87,12 @@ fn look(outside: &Link, path: &Path) -> Result<Option<Inside>, NetlinkError> {
     let mut socket = Socket::open()?;
     let Some(link) = find(&mut socket, outside)? else { return Ok(None) };
     let addresses = assigned(&mut socket, link.index)?.into_iter().map(|net| net.addr()).collect();
-    let next_hops = next_hops(&mut socket, link.index)?;
+    let routes = ways(&mut socket, link.index)?;
     let container = Container::Namespace {
         path: path.to_owned(),
         interface: link.name,
         addresses,
-        next_hops,
+        routes,
         mtu: link.mtu,
     };
     Ok(Some(Inside { mac: link.mac, container }))
@@ -107,18 +107,14 @@ fn assigned(socket: &mut Socket, device: u32) -> Result<Vec<IpNet>, NetlinkError
         .collect())
 }
 
-/// Gateways of default routes of ours over the device; IPv4 ones only if they are reachable on the link as well.
-fn next_hops(socket: &mut Socket, device: u32) -> Result<BTreeSet<IpAddr>, NetlinkError> {
+/// Destinations and gateways of our routes over the device; IPv4 ones only if they are reachable on the link as well.
+fn ways(socket: &mut Socket, device: u32) -> Result<BTreeMap<Cidr, IpAddr>, NetlinkError> {
     let routes = routes(socket, device)?;
     let on_link = |gateway: &IpAddr| {
         gateway.is_ipv6() || routes.iter().any(|route| route.destination == Cidr::host(*gateway))
     };
-    Ok(routes
-        .iter()
-        .filter(|route| route.destination.length() == 0)
-        .filter_map(|route| route.gateway)
-        .filter(on_link)
-        .collect())
+    let ways = routes.iter().filter_map(|route| Some((route.destination, route.gateway?)));
+    Ok(ways.filter(|(_, gateway)| on_link(gateway)).collect())
 }
 
 fn routes(socket: &mut Socket, device: u32) -> Result<Vec<Route>, NetlinkError> {
@@ -168,39 +164,40 @@ fn configure_here(outside: &Link, wanted: &Wanted<'_>) -> Result<(), KernelError
         socket.add_address(link.index, *net)?;
     }
     socket.change_link(link.index, &LinkChange { up: Some(true), ..LinkChange::default() })?;
-    set_routes(&mut socket, link.index, wanted.next_hops)
+    set_routes(&mut socket, link.index, wanted.routes)
 }
 
-fn set_routes(socket: &mut Socket, device: u32, next_hops: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+fn set_routes(socket: &mut Socket, device: u32, wanted: &BTreeMap<Cidr, IpAddr>) -> Result<(), KernelError> {
     let there = routes(socket, device)?;
     for route in &there {
         let stays = match route.gateway {
-            Some(gateway) => next_hops.contains(&gateway),
-            None => next_hops.contains(&route.destination.first()),
+            Some(gateway) => wanted.get(&route.destination) == Some(&gateway),
+            None => wanted.values().any(|next_hop| *next_hop == route.destination.first()),
         };
         if !stays {
-            ignore_gone(socket.remove_route(MAIN_TABLE, route.destination, None, ROUTE_PROTOCOL))?;
+            ignore_gone(socket.remove_route(MAIN_TABLE, route.destination, route.metric, ROUTE_PROTOCOL))?;
         }
     }
     let has = |destination: Cidr, gateway: Option<IpAddr>| {
         there.iter().any(|route| route.destination == destination && route.gateway == gateway)
     };
-    for next_hop in next_hops {
+    // IPv6 next hops are link-local, and so on the link already.
+    for next_hop in wanted.values().filter(|next_hop| next_hop.is_ipv4()) {
         let on_link = Cidr::host(*next_hop);
-        // IPv6 next hops are link-local, and so on the link already.
-        if next_hop.is_ipv4() && !has(on_link, None) {
+        if !has(on_link, None) {
             socket.replace_route(&route_of(on_link, None, device))?;
         }
-        let default = Cidr::around(*next_hop, 0);
-        if !has(default, Some(*next_hop)) {
-            add_default(socket, &route_of(default, Some(*next_hop), device))?;
+    }
+    for (destination, next_hop) in wanted {
+        if !has(*destination, Some(*next_hop)) {
+            add_way(socket, &route_of(*destination, Some(*next_hop), device))?;
         }
     }
     Ok(())
 }
 
 /// The first network of a container has its default route; those of later ones stand behind it.
-fn add_default(socket: &mut Socket, route: &Route) -> Result<(), KernelError> {
+fn add_way(socket: &mut Socket, route: &Route) -> Result<(), KernelError> {
     match socket.add_route(route) {
         Err(error) if error.is_exists() => {
             // Larger than either family's default, and different for each device.

@@ -122,10 +122,10 @@ impl Operations for LinuxKernel {
 
     fn place(&mut self, name: &IfName, link: &Link) -> Result<(), KernelError> {
         let LinkKind::Veth { peer_mac, container, .. } = &link.kind else { return Ok(()) };
-        let Container::Namespace { path, interface, addresses, next_hops, mtu } = container else {
+        let Container::Namespace { path, interface, addresses, routes, mtu } = container else {
             return Ok(());
         };
-        let wanted = Wanted { path, interface, addresses, next_hops, mtu: *mtu, mac: *peer_mac };
+        let wanted = Wanted { path, interface, addresses, routes, mtu: *mtu, mac: *peer_mac };
         let gone = || KernelError::NoDevice(name.clone());
         let outside = self.socket.link(name)?.ok_or_else(gone)?;
         if let Some(peer) = outside.peer.filter(|_| !outside.peer_elsewhere) {

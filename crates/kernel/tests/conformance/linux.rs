@@ -1,6 +1,6 @@
 //! What only Linux can show: other people's objects, moved ends of pairs, notifications, time.
 
-use super::states::{full, ip, key, mac, name, veth};
+use super::states::{full, ip, key, mac, name, veth, ways};
 use super::{assert_holds, on_linux, pretty_eq, reconcile, with_container};
 use hopsack_kernel::{Kernel, KernelError, LinuxKernel, Table, probe, surroundings, watch};
 use hopsack_netlink::link::{Base, LinkChange};
@@ -101,7 +101,7 @@ fn a_container_that_was_started_anew_at_the_same_path_gets_a_new_pair() {
             path: path.to_owned(),
             interface: name("eth0"),
             addresses: [ip("10.32.4.2"), ip("fd00:4::2")].into(),
-            next_hops: [ip("169.254.3.3"), ip("fe80::4677:3")].into(),
+            routes: ways("169.254.3.3", "fe80::4677:3"),
             mtu: 1500,
         };
         let (_, desired) = one_endpoint(inside(first));
@@ -202,8 +202,7 @@ fn one_container_can_be_in_two_networks() {
                     path: container.to_owned(),
                     interface: name(&format!("eth{number}")),
                     addresses: [ip(&format!("10.32.{number}.2")), ip(&format!("fd00:{number}::2"))].into(),
-                    next_hops: [ip(&format!("169.254.3.{number}")), ip(&format!("fe80::4677:{number}"))]
-                        .into(),
+                    routes: ways(&format!("169.254.3.{number}"), &format!("fe80::4677:{number}")),
                     mtu: 1500,
                 },
             )]);

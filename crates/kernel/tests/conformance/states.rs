@@ -3,7 +3,8 @@
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, Link, LinkKind, MAIN_TABLE, MarkRule, Route, RouteKey, RouteTarget};
 use hopsack_types::firewall::{Chain, ChainKind, Field, FieldKind, Hook, HookPoint, Rule, Set};
-use hopsack_types::{Family, IfName, Mac};
+use hopsack_types::{Cidr, Family, IfName, Mac};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -29,6 +30,11 @@ pub fn veth(number: u8, container: Container) -> (IfName, Link) {
     (name(&format!("hopc{number:010}")), Link { kind, alias, mtu: 1500, mac: None, up: true })
 }
 
+/// Everything by the next hops of both families.
+pub fn ways(v4: &str, v6: &str) -> BTreeMap<Cidr, IpAddr> {
+    [v4, v6].map(ip).map(|next_hop| (Cidr::around(next_hop, 0), next_hop)).into()
+}
+
 /// A host with one endpoint of Docker's, one in a namespace, and peers by every kind of route.
 pub fn full(container: &Path) -> HostState {
     let mut state = HostState::default();
@@ -45,7 +51,7 @@ pub fn full(container: &Path) -> HostState {
             path: container.to_owned(),
             interface: name("eth0"),
             addresses: ["10.32.4.2", "fd00:4::2"].map(ip).into(),
-            next_hops: ["169.254.3.3", "fe80::4677:3"].map(ip).into(),
+            routes: ways("169.254.3.3", "fe80::4677:3"),
             mtu: 1500,
         },
     )]);

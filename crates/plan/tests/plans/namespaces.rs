@@ -131,7 +131,7 @@ impl Namespaces {
     }
 
     fn configure(&self, peer: &IfName, container: &Container) {
-        let Container::Namespace { path, interface, addresses, next_hops, .. } = container else { return };
+        let Container::Namespace { path, interface, addresses, routes, .. } = container else { return };
         let short = path.to_str().unwrap().strip_prefix(&self.prefix).unwrap();
         let mut script =
             format!("ip link set {peer} name {interface}; ip link set {interface} up; ip link set lo up\n");
@@ -139,9 +139,9 @@ impl Namespaces {
             let nodad = if address.is_ipv6() { "nodad" } else { "" };
             let _ = writeln!(script, "ip addr add {address} dev {interface} {nodad}");
         }
-        for next_hop in next_hops {
-            let _ = writeln!(script, "ip route add {next_hop} dev {interface}");
-            let _ = writeln!(script, "ip route add default via {next_hop} dev {interface}");
+        for (destination, next_hop) in routes {
+            let _ = writeln!(script, "ip route replace {next_hop} dev {interface}");
+            let _ = writeln!(script, "ip route add {destination} via {next_hop} dev {interface}");
         }
         self.sh(short, &script);
     }
