@@ -68,6 +68,18 @@ pub enum DockerError {
         /// The network.
         network: NetworkName,
     },
+    /// Two networks of one container that both lead to all open ones.
+    #[error(
+        "the container is in network {other}, which has hopsack.gateway=docker and hopsack.isolation=none as {network} \
+         has: it can be in one such network, since both lead to all that is open; leave out one of the options, or \
+         disconnect it from {other} first"
+    )]
+    TwoWays {
+        /// The network that it cannot be in.
+        network: NetworkName,
+        /// The one that it is in.
+        other: NetworkName,
+    },
     /// Neither an address nor a CIDR.
     #[error("Docker's call has {text:?} where an address should be")]
     NotAnAddress {

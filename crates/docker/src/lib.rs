@@ -17,6 +17,7 @@ mod plan;
 mod plugin;
 mod pools;
 mod ports;
+mod sandboxes;
 mod stale;
 mod status;
 mod wire;
@@ -35,6 +36,7 @@ use mirror::Mirror;
 use network::NetworkDriver;
 use plugin::Plugin;
 use pools::PromisedPools;
+use sandboxes::WideSandboxes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -59,7 +61,12 @@ pub struct FrontDoor {
 pub fn serve(socket: &Path, engine: Arc<dyn Engine>, api: Arc<dyn Api>) -> Result<FrontDoor, DockerError> {
     let (links, pools) = (Arc::new(Links::default()), Arc::new(PromisedPools::default()));
     let plugin = Arc::new(Plugin {
-        network: NetworkDriver { api: api.clone(), pools: pools.clone(), links: links.clone() },
+        network: NetworkDriver {
+            api: api.clone(),
+            pools: pools.clone(),
+            links: links.clone(),
+            wide: WideSandboxes::default(),
+        },
         ipam: IpamDriver { api: api.clone(), pools },
     });
     let listener = server::bind(socket)?;

@@ -5,6 +5,7 @@ use crate::ipam::{self, ADDRESS_SPACE};
 use crate::links::Links;
 use crate::options::Asked;
 use crate::pools::PromisedPools;
+use crate::sandboxes::WideSandboxes;
 use crate::wire;
 use hopsack_api::{Api, DockerNetwork, EndpointRequest, EndpointStatus, ErrorCode, NetworkRequest};
 use hopsack_types::address::AddressError;
@@ -26,6 +27,7 @@ pub(crate) struct NetworkDriver {
     pub(crate) api: Arc<dyn Api>,
     pub(crate) pools: Arc<PromisedPools>,
     pub(crate) links: Arc<Links>,
+    pub(crate) wide: WideSandboxes,
 }
 
 impl NetworkDriver {
@@ -237,13 +239,21 @@ impl NetworkDriver {
     }
 
     /// Tells libnetwork what to move into the container and how to route there.
-    pub(crate) async fn join(&self, request: wire::OfEndpoint) -> Result<wire::JoinAnswer, DockerError> {
+    pub(crate) async fn join(&self, request: wire::Join) -> Result<wire::JoinAnswer, DockerError> {
         let id = endpoint_id(&request.endpoint_id)?;
         let unknown = || DockerError::UnknownEndpoint { endpoint: request.endpoint_id.clone() };
-        let endpoint = self.api.endpoints().await?.into_iter().find(|e| e.id == id).ok_or_else(unknown)?;
+        let endpoints = self.api.endpoints().await?;
+        let endpoint = endpoints.iter().find(|endpoint| endpoint.id == id).ok_or_else(unknown)?;
         let networks = self.api.networks().borrow().clone();
         let network = networks.networks.get(&endpoint.network);
-        Ok(join_answer(&endpoint, network, &networks.pools))
+        let name = |id: &NetworkId| networks.networks.get(id).map(|network| network.name.clone());
+        if network.is_some_and(leads_to_pools)
+            && let Err(other) = self.wide.enter(&request.sandbox_key, id, &endpoints)
+            && let (Some(network), Some(other)) = (name(&endpoint.network), name(&other.network))
+        {
+            return Err(DockerError::TwoWays { network, other });
+        }
+        Ok(join_answer(endpoint, network, &networks.pools))
     }
 
     /// Removes an endpoint.
@@ -268,8 +278,7 @@ fn join_answer(endpoint: &EndpointStatus, network: Option<&Network>, pools: &[Ci
         route_type: wire::ROUTE_CONNECTED,
         next_hop: None,
     });
-    let open = network.is_some_and(|network| network.isolation == Isolation::None && !network.internal);
-    let pools = pools.iter().filter(|_| open && exit == Exit::Docker);
+    let pools = pools.iter().filter(|_| network.is_some_and(leads_to_pools));
     let behind = network.iter().flat_map(|network| &network.subnets).chain(pools).filter_map(|destination| {
         Some(wire::StaticRoute {
             destination: destination.to_string(),
@@ -284,6 +293,12 @@ fn join_answer(endpoint: &EndpointStatus, network: Option<&Network>, pools: &[Ci
         static_routes: on_link.chain(behind).collect(),
         disable_gateway_service: internal,
     }
+}
+
+/// Whether a network's containers need routes to all that the cluster has: others let them in, and their default route
+/// is Docker's.
+fn leads_to_pools(network: &Network) -> bool {
+    network.isolation == Isolation::None && network.exit == Exit::Docker && !network.internal
 }
 
 /// What a `CreateNetwork` call and the calls before it say of addresses.

@@ -142,7 +142,16 @@ pub(crate) struct CreatedInterface {
     pub(crate) mac_address: Option<String>,
 }
 
-/// `Join`, `DeleteEndpoint`: the endpoint is all that matters of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Join {
+    #[serde(rename = "EndpointID")]
+    pub(crate) endpoint_id: String,
+    /// The same for all endpoints of a container, and another one when it is started again.
+    pub(crate) sandbox_key: String,
+}
+
+/// `DeleteEndpoint`, `RevokeExternalConnectivity`: the endpoint is all that matters of them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct OfEndpoint {

@@ -10,6 +10,7 @@ use crate::place::Inside;
 use crate::wait;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
+use serde::Serialize;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -49,10 +50,28 @@ pub(crate) fn service(cgroup: &str, storage: &str, more: &[String]) -> ServiceSp
     ServiceSpec { name: ENGINE.into(), argv, env: Vec::new() }
 }
 
-/// Writes the engine's own configuration file. Containers run on while the engine is dead, or not.
-pub(crate) fn write_config(folder: &Path, live_restore: bool) -> Result<()> {
+/// What an engine can be told in its own configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EngineSettings {
+    /// Containers run on while the engine is dead.
+    pub live_restore: bool,
+    /// A program of Docker's forwards what its rules do not: for ports that Docker publishes.
+    pub userland_proxy: bool,
+}
+
+impl Default for EngineSettings {
+    /// Docker's own.
+    fn default() -> Self {
+        Self { live_restore: false, userland_proxy: true }
+    }
+}
+
+/// Writes the engine's own configuration file.
+pub(crate) fn write_config(folder: &Path, settings: EngineSettings) -> Result<()> {
     let file = folder.join(CONFIG);
-    let config = format!("{{\"live-restore\": {live_restore}}}");
+    let json = |source| LabError::Json { object: "an engine's settings".into(), source };
+    let config = serde_json::to_string(&settings).map_err(json)?;
     fs::write(&file, config).map_err(LabError::io("write", file.display()))
 }
 
@@ -94,9 +113,9 @@ impl Host {
         })
     }
 
-    /// Lets containers run on while the engine is dead (`live-restore`), or not: from its next start on.
-    pub fn set_live_restore(&self, live_restore: bool) -> Result<()> {
-        write_config(self.folder(), live_restore)
+    /// Changes the engine's settings, from its next start on.
+    pub fn configure_engine(&self, settings: EngineSettings) -> Result<()> {
+        write_config(self.folder(), settings)
     }
 
     /// Runs `docker ARGUMENTS` on the host. Anything but success is an error; gives what it wrote.

@@ -2,7 +2,7 @@
 
 use crate::command::Program;
 use crate::control::ServiceSpec;
-use crate::engine;
+use crate::engine::{self, EngineSettings};
 use crate::error::{LabError, Result};
 use crate::faults::Faults;
 use crate::host::Host;
@@ -244,7 +244,7 @@ impl Lab {
             let host = Host::new(&state, member)?;
             let services = services(&state, member, options, storage);
             write_services(&state, &member.name, &services)?;
-            engine::write_config(&state.folder(&member.name), false)?;
+            engine::write_config(&state.folder(&member.name), EngineSettings::default())?;
             host.await_supervisor()?;
             for service in &services {
                 host.define(service)?;

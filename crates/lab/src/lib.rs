@@ -34,7 +34,7 @@ pub use capture::Capture;
 pub use command::{Output, Program};
 pub use container::Container;
 pub use control::{HOST_FOLDER, ServiceSpec, ServiceStatus};
-pub use engine::IMAGE;
+pub use engine::{EngineSettings, IMAGE};
 pub use error::{LabError, Result};
 pub use flow::{Amount, TcpFlow, UdpFlow};
 pub use guest::{Guest, Kit};

@@ -4,6 +4,7 @@ mod agreement;
 mod compose;
 mod containers;
 mod flows;
+mod gateways;
 mod mirror;
 mod neighbours;
 mod networks;
@@ -16,7 +17,9 @@ mod soak;
 mod swarm;
 
 use crate::scene::{SETTLED, Scene};
-use hopsack_lab::{Amount, ENGINE, Host, HostKind, IMAGE, Inside, Place, TcpFlow, Topology, wait};
+use hopsack_lab::{
+    Amount, ENGINE, EngineSettings, Host, HostKind, IMAGE, Inside, Place, TcpFlow, Topology, wait,
+};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -25,6 +28,8 @@ use std::time::Duration;
 const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 /// How a network is made.
 const CREATE: &str = "network create -d hopsack --ipam-driver hopsack";
+/// Containers and their traffic go on while the engine is away.
+const LIVE_RESTORE: EngineSettings = EngineSettings { live_restore: true, userland_proxy: true };
 /// The port of streams between containers.
 const PORT: u16 = 5000;
 

@@ -1,5 +1,6 @@
 //! Others that filter and translate on the same hosts: firewalls, both flavours of iptables, whoever flushes all rules.
 
+use super::ports::{Echo, OUT, with_outsider};
 use super::*;
 use crate::drift::shell;
 use hopsack_lab::{AGENT, Afterwards, HostSpec, SegmentSpec, ServiceSpec, Signal, require};
@@ -228,4 +229,35 @@ fn firewalld_with_its_check_of_sources_lets_ipv6_hosts_use_the_direct_path() {
     }
     scene.containers(["h1", "h2"]);
     scene.end();
+}
+
+#[test]
+fn a_chain_of_ones_own_that_drops_what_is_forwarded_stops_ours_unless_it_lets_the_mark_pass() {
+    require!(Root, Docker, Busybox, Vxlan, Nft);
+    let engines = with_outsider();
+    engines.network("h1", "--subnet 10.50.0.0/24 web");
+    engines.run("h1", "server", "--net web -p 8080:80");
+    engines.run("h3", "far", "--net web");
+    let (h1, outside) = (engines.host("h1"), engines.host(OUT));
+    let inside = engines.address("h1", "server", "web");
+    let echo = Echo::start(&engines.place("h1", "server"), "tcp", SocketAddr::new(inside, 80));
+    engines.await_ping("h3", "far", inside);
+    let who_passes = || {
+        [
+            echo.ask(&outside, "10.77.1.1:8080".parse().unwrap()).is_some(),
+            engines.pings("h3", "far", inside),
+            engines.pings("h1", "server", outside.addresses()[0]),
+        ]
+    };
+    assert_eq!(who_passes(), [true; 3]);
+    shell(
+        &h1,
+        "nft 'add table inet mine; add chain inet mine f { type filter hook forward priority 5; policy drop; }'",
+    );
+    assert_eq!(who_passes(), [false; 3]);
+    // As the chapter about Docker says.
+    shell(&h1, "nft 'add rule inet mine f meta mark and 0x8000000 != 0 accept'");
+    assert_eq!(who_passes(), [true; 3]);
+    drop(echo);
+    engines.end();
 }

@@ -105,7 +105,7 @@ impl Engines {
 fn whoever_ends_and_begins_in_whatever_order_all_is_there_again_and_nothing_else() {
     require!(Root, Docker, Busybox, Vxlan, Nft);
     let engines = Engines::cluster();
-    engines.host(LIVE).set_live_restore(true).unwrap();
+    engines.host(LIVE).configure_engine(LIVE_RESTORE).unwrap();
     engines.host(LIVE).restart(ENGINE).unwrap();
     engines.await_engine(LIVE);
     engines.network("h1", "--ipv6 --subnet 10.50.0.0/24 --subnet fd50::/64 web");

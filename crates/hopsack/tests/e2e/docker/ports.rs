@@ -30,20 +30,20 @@ pub(super) fn with_outsider() -> Engines {
 }
 
 /// A program in a container that answers, and prints who asked.
-struct Echo {
+pub(super) struct Echo {
     protocol: &'static str,
     running: Running,
 }
 
 impl Echo {
-    fn start(at: &Place, protocol: &'static str, address: SocketAddr) -> Self {
+    pub(super) fn start(at: &Place, protocol: &'static str, address: SocketAddr) -> Self {
         let tool = format!("{protocol}-echo");
         let running = at.start_traffic(&[&tool, "--bind", &address.to_string()]).unwrap();
         Self { protocol, running }
     }
 
     /// Asks through a published port. Gives the client that was seen, or none if nothing answered.
-    fn ask(&self, from: &impl Inside, to: SocketAddr) -> Option<IpAddr> {
+    pub(super) fn ask(&self, from: &impl Inside, to: SocketAddr) -> Option<IpAddr> {
         let before = self.running.stdout().len();
         answers(from, self.protocol, to).then(|| {
             let seen = self.running.stdout()[before..].to_owned();

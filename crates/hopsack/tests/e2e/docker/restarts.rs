@@ -222,7 +222,7 @@ fn with_live_restore_no_packet_is_lost_while_engine_and_agent_are_dead_and_what_
     require!(Root, Docker, Busybox, Vxlan, Nft);
     let engines = Engines::cluster();
     let h3 = engines.host("h3");
-    h3.set_live_restore(true).unwrap();
+    h3.configure_engine(LIVE_RESTORE).unwrap();
     h3.restart(ENGINE).unwrap();
     engines.await_engine("h3");
     engines.network("h1", "--subnet 10.50.0.0/24 web");

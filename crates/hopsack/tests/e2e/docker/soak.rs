@@ -353,7 +353,7 @@ fn after_two_hundred_random_operations_docker_and_hopsack_agree_and_nothing_is_l
     let (seed, steps) = (number("HOPSACK_SOAK_SEED", SEED), number("HOPSACK_SOAK_STEPS", STEPS));
     println!("HOPSACK_SOAK_SEED={seed} HOPSACK_SOAK_STEPS={steps}");
     let engines = Engines::cluster();
-    engines.host(LIVE).set_live_restore(true).unwrap();
+    engines.host(LIVE).configure_engine(LIVE_RESTORE).unwrap();
     engines.host(LIVE).restart(ENGINE).unwrap();
     engines.await_engine(LIVE);
     let soak = Soak { engines, history: History { seed, lines: Mutex::default() } };
