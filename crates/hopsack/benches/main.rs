@@ -5,6 +5,7 @@
 //! machine may be busy; a container that does not start, or a byte that is lost, ends the run.
 
 mod cells;
+mod cli;
 mod docker;
 mod idle;
 mod planes;
@@ -70,7 +71,8 @@ const QUICK: Effort = Effort {
 /// A part of the measurements.
 type Part = fn(Effort, &mut Report) -> Result<(), LabError>;
 /// The parts by name. `cargo bench --bench bench -- planes` measures one of them alone.
-const PARTS: [(&str, Part); 2] = [("planes", planes::measure), ("docker", docker::measure)];
+const PARTS: [(&str, Part); 3] =
+    [("planes", planes::measure), ("docker", docker::measure), ("cli", cli::measure)];
 
 fn main() -> ExitCode {
     let quick = std::env::var("QUICK").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));

@@ -4,7 +4,7 @@
 //! process disturbs it. All pairs are there at once and are measured in turn, so what slows one slows the next as well.
 
 mod hand;
-mod hopsack;
+pub mod hopsack;
 mod load;
 mod overlay;
 mod pairs;

@@ -24,8 +24,9 @@ use hopsack_api::SOCKET;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong command line, 3 the agent cannot be asked (it does not run, or its socket \
-     is another user's). `hopsack lab exec` gives the status of what it ran.";
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed (so does `hopsack doctor` if one of its checks does), 2 wrong \
+     command line, 3 the agent cannot be asked (it does not run, or its socket is another user's). `hopsack lab exec` gives \
+     the status of what it ran.";
 
 /// Networks for containers on many hosts.
 #[derive(Debug, Parser)]

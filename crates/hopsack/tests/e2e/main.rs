@@ -12,6 +12,7 @@ mod forged;
 mod guest;
 mod guide;
 mod isolation;
+mod json;
 mod metrics;
 mod paths;
 mod refusals;

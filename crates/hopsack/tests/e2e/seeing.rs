@@ -3,7 +3,7 @@
 use crate::scene::{PROGRAM, SETTLED, Scene};
 use flate2::read::GzDecoder;
 use hopsack_agent::trust::token::{JoinToken, secret_hash};
-use hopsack_lab::{AGENT, HostKind, Inside, Topology, wait};
+use hopsack_lab::{AGENT, HostKind, Inside, Topology, require, wait};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +34,7 @@ fn amiss(findings: &[Value], subject: &str) -> Option<(String, String, String)> 
 
 #[test]
 fn the_doctor_finds_a_cluster_well_and_names_what_is_broken_with_the_command_that_mends_it() {
+    require!(Root, Nft, Ping);
     let scene = pair();
     let [one, two] = scene.containers(["h1", "h2"]);
     let (status, findings) = doctor(&scene, "h1");
@@ -110,6 +111,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn a_report_has_all_that_is_asked_for_and_no_secret_and_addresses_are_shown_with_their_holders() {
+    require!(Root, Nft, Ping);
     let scene = pair();
     let token = scene.token();
     scene.network("web", &["--label", "password=hunter2hunter2"]);
