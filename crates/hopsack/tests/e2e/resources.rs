@@ -89,6 +89,7 @@ fn a_folder_of_documents_is_applied_shown_followed_and_removed() {
     let free = || scene.host("h1").exec(&[PROGRAM, "delete", "-f", path]).unwrap().success();
     wait::until("the networks can go", SETTLED, free).unwrap();
     watch.await_line("removed  network  web", SETTLED).unwrap();
+    watch.stop().unwrap();
     assert!(!scene.hopsack("h1", &["get", "pool"]).contains("lab"));
     scene.end();
 }

@@ -7,8 +7,8 @@ pub type Row = (&'static str, &'static str);
 pub const YAML: &[Row] = &[
     ("apiVersion: [", "line 1: this is no YAML: unclosed bracket '['"),
     ("apiVersion: {", "line 1: this is no YAML: unclosed bracket '{'"),
-    ("apiVersion: \"hopsack/v1", "line 1: this is no YAML: unclosed quote"),
-    ("apiVersion: 'hopsack/v1\n", "line 2: this is no YAML: invalid indentation in multiline quoted scalar"),
+    ("apiVersion: \"hopsack/v1", "line 2: this is no YAML: invalid indentation in multiline quoted scalar"),
+    ("apiVersion: 'hopsack/v1", "line 2: this is no YAML: invalid indentation in multiline quoted scalar"),
     ("a: b: c", "line 1: this is no YAML: mapping values are not allowed in this context"),
     ("a: 1\n  b: 2", "line 2: this is no YAML: mapping values are not allowed in this context"),
     ("a:\n\t- b", "line 2: this is no YAML: tabs disallowed within this context (block indentation)"),
