@@ -3,7 +3,7 @@
 use hopsack_types::manifest::FieldError;
 use serde::{Deserialize, Serialize};
 
-/// An error of the agent.
+/// An error of the agent. Hosts tell it to each other in a form without field names, so no field may be left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -12,10 +12,10 @@ pub struct ApiError {
     /// For people: one line, what is wrong and what to do.
     pub message: String,
     /// Where documents were sent: the one that is wrong, counted from 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub document: Option<usize>,
     /// The field of it that is wrong, if it is one: `spec.subnets[1]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub field: Option<String>,
 }
 
