@@ -5,7 +5,7 @@
 
 pub mod journal;
 
-use crate::addresses::journal::JournalFile;
+use crate::addresses::journal::{JournalCount, JournalFile};
 use crate::entropy::Entropy;
 use crate::error::AgentError;
 use crate::intent::copy::IntentAt;
@@ -50,6 +50,15 @@ pub struct Count {
     pub spare: u64,
 }
 
+/// A network and its ledger, as the store has them at two revisions.
+struct Read {
+    network: Network,
+    defined: Revision,
+    ledger: Ledger,
+    /// None where there is no ledger yet.
+    written: Option<Revision>,
+}
+
 type Waiting = BTreeMap<NetworkId, BTreeMap<Wanted, u64>>;
 
 /// The addresses of one host.
@@ -59,6 +68,8 @@ pub struct Addresses {
     intent: watch::Receiver<IntentAt>,
     journal: JournalFile,
     book: Mutex<Book>,
+    /// Kept from one caller to the next: the ledger of a large cluster takes longer to parse than to use.
+    read: Mutex<BTreeMap<NetworkId, Arc<Read>>>,
     waiting: Mutex<Waiting>,
     work: Notify,
     adopted: watch::Sender<u64>,
@@ -82,6 +93,7 @@ impl Addresses {
             intent,
             journal,
             book: Mutex::new(book),
+            read: Mutex::default(),
             waiting: Mutex::default(),
             work: Notify::new(),
             adopted: watch::Sender::new(0),
@@ -113,10 +125,10 @@ impl Addresses {
         let mut asking: Option<Asking<'_>> = None;
         loop {
             adopted.borrow_and_update();
-            if let Some((network, ledger, _)) = self.adopt(network)
-                && ledger.closing
+            if let Some(read) = self.adopt(network)
+                && read.ledger.closing
             {
-                return Err(closing(&network).into());
+                return Err(closing(&read.network).into());
             }
             match self.try_allocate(network, wanted, &handle).await? {
                 Ok(found) => return Ok(found),
@@ -290,6 +302,11 @@ impl Addresses {
         })
     }
 
+    /// What the journal has taken.
+    pub fn journal_count(&self) -> JournalCount {
+        self.journal.count()
+    }
+
     /// Says that an address is in use, whatever the journal knows: what the disk or the runtime tells after a loss.
     pub fn observe(&self, network: NetworkId, address: IpAddr, holder: &str) -> Result<(), AgentError> {
         let handle = self.handle(holder)?;
@@ -306,20 +323,33 @@ impl Addresses {
         Ok(())
     }
 
-    /// Takes in what the ledger grants now. Returns the ledger and when it was written.
-    fn adopt(&self, id: NetworkId) -> Option<(Network, Ledger, Option<Revision>)> {
-        let network_key = Key::Network(id);
-        let network: Network = decode(&network_key, &self.store.get(&network_key.to_string())?.value).ok()?;
-        let ledger_key = Key::Ledger(id);
-        let entry = self.store.get(&ledger_key.to_string());
-        let written = entry.as_ref().map(|entry| entry.modified);
-        let ledger: Ledger = match &entry {
+    /// A network and its ledger as they are now; none if the network is gone, or of a newer version.
+    fn read(&self, id: NetworkId) -> Option<Arc<Read>> {
+        let (network_key, ledger_key) = (Key::Network(id), Key::Ledger(id));
+        let network = self.store.get(&network_key.to_string())?;
+        let ledger = self.store.get(&ledger_key.to_string());
+        let (defined, written) = (network.modified, ledger.as_ref().map(|entry| entry.modified));
+        let mut known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.get(&id).filter(|read| (read.defined, read.written) == (defined, written)) {
+            return Some(same.clone());
+        }
+        let network = decode(&network_key, &network.value).ok()?;
+        let ledger = match &ledger {
             Some(entry) => decode(&ledger_key, &entry.value).ok()?,
             None => Ledger::default(),
         };
+        let read = Arc::new(Read { network, defined, ledger, written });
+        known.insert(id, read.clone());
+        Some(read)
+    }
+
+    /// Takes in what the ledger grants now.
+    fn adopt(&self, id: NetworkId) -> Option<Arc<Read>> {
+        let read = self.read(id)?;
+        let Read { network, ledger, written, .. } = &*read;
         self.with_book(|book| {
             let allocator = book.network_mut(id);
-            let adoption = allocator.adopt(&network, written.unwrap_or_default(), &ledger, self.me);
+            let adoption = allocator.adopt(network, written.unwrap_or_default(), ledger, self.me);
             for (address, handle) in &adoption.conflicts {
                 tracing::error!(network = %network.name, %address, %handle, "an address is in use here and not granted");
             }
@@ -330,7 +360,7 @@ impl Addresses {
                 }
             }
         });
-        Some((network, ledger, written))
+        Some(read)
     }
 
     /// Keeps reserves, answers other hosts, claims for callers that wait: for ever.
@@ -365,19 +395,14 @@ impl Addresses {
     /// Does what is due in one network. Returns whether there may be more.
     async fn tend(&self, id: NetworkId) -> Result<bool, AgentError> {
         self.journal.retry().await?;
-        let Some((network, ledger, written)) = self.adopt(id) else { return Ok(false) };
+        let Some(read) = self.adopt(id) else { return Ok(false) };
+        let Read { network, ledger, written, .. } = &*read;
         let waiting =
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default();
         let hosts = self.intent.borrow().intent.hosts.len();
         let (due, ticket) = {
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-            let situation = steward::Situation {
-                me: self.me,
-                network: &network,
-                ledger: &ledger,
-                hosts,
-                waiting: &waiting,
-            };
+            let situation = steward::Situation { me: self.me, network, ledger, hosts, waiting: &waiting };
             let due = steward::next_move(self.now(), situation, book.network_mut(id))
                 .map_err(|error| refused(&error))?;
             let Some(due) = due else { return Ok(false) };
@@ -430,6 +455,7 @@ impl Addresses {
 
     /// Forgets the book of a network that is gone.
     pub fn forget(&self, network: NetworkId) -> Result<(), AgentError> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&network);
         let record = Record::Forget { network };
         let now = self.now();
         self.with_book(|book| book.apply(now, &record));

@@ -4,9 +4,11 @@
 //! What must not live here: tests. A figure that falls short of its bar is printed as such and fails nothing, since the
 //! machine may be busy; a container that does not start, or a byte that is lost, ends the run.
 
+mod alloc;
 mod cells;
 mod cli;
 mod docker;
+mod endpoints;
 mod idle;
 mod planes;
 mod report;
@@ -46,6 +48,8 @@ struct Effort {
     age: Duration,
     /// How long their processor time is watched.
     idle: Duration,
+    /// Endpoints of a host that has many.
+    endpoints: usize,
 }
 
 const FULL: Effort = Effort {
@@ -56,6 +60,7 @@ const FULL: Effort = Effort {
     networks: 20,
     age: Duration::from_secs(600),
     idle: Duration::from_secs(60),
+    endpoints: 1000,
 };
 /// For everyday use (`QUICK=1`): the same shape, wider spread.
 const QUICK: Effort = Effort {
@@ -66,13 +71,19 @@ const QUICK: Effort = Effort {
     networks: 4,
     age: Duration::ZERO,
     idle: Duration::from_secs(8),
+    endpoints: 100,
 };
 
 /// A part of the measurements.
 type Part = fn(Effort, &mut Report) -> Result<(), LabError>;
 /// The parts by name. `cargo bench --bench bench -- planes` measures one of them alone.
-const PARTS: [(&str, Part); 3] =
-    [("planes", planes::measure), ("docker", docker::measure), ("cli", cli::measure)];
+const PARTS: [(&str, Part); 5] = [
+    ("planes", planes::measure),
+    ("docker", docker::measure),
+    ("cli", cli::measure),
+    ("alloc", alloc::measure),
+    ("endpoints", endpoints::measure),
+];
 
 fn main() -> ExitCode {
     let quick = std::env::var("QUICK").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));

@@ -11,6 +11,8 @@ use std::path::Path;
 pub enum Bar {
     /// Its value, in the row's unit, is not larger.
     ValueAtMost(f64),
+    /// Its value is not smaller.
+    ValueAtLeast(f64),
     /// Its ratio is not larger.
     RatioAtMost(f64),
     /// Its ratio is not smaller.
@@ -22,6 +24,7 @@ impl Bar {
     fn met(self, value: f64, ratio: Option<f64>) -> bool {
         match self {
             Self::ValueAtMost(most) => value <= most,
+            Self::ValueAtLeast(least) => value >= least,
             Self::RatioAtMost(most) => ratio.is_some_and(|ratio| ratio <= most),
             Self::RatioAtLeast(least) => ratio.is_some_and(|ratio| ratio >= least),
         }
@@ -32,6 +35,7 @@ impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ValueAtMost(most) => write!(f, "value <= {most}"),
+            Self::ValueAtLeast(least) => write!(f, "value >= {least}"),
             Self::RatioAtMost(most) => write!(f, "ratio <= {most:.2}"),
             Self::RatioAtLeast(least) => write!(f, "ratio >= {least:.2}"),
         }

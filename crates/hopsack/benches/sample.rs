@@ -5,6 +5,11 @@
 pub struct Sample(Vec<f64>);
 
 impl Sample {
+    /// A single measurement.
+    pub fn of(value: f64) -> Self {
+        Self(vec![value])
+    }
+
     /// Adds a measurement.
     pub fn push(&mut self, value: f64) {
         self.0.push(value);

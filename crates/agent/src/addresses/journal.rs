@@ -28,6 +28,17 @@ struct Queue {
     taken: u64,
     /// Whether the last write has failed.
     stuck: bool,
+    /// How many writes were synced.
+    syncs: u64,
+}
+
+/// What a journal has taken since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalCount {
+    /// Appends put in line.
+    pub appends: u64,
+    /// Writes to disk, each synced: fewer than appends where callers shared them.
+    pub syncs: u64,
 }
 
 struct Written {
@@ -103,6 +114,12 @@ impl JournalFile {
         Ok(queue.taken)
     }
 
+    /// How much it has taken.
+    pub fn count(&self) -> JournalCount {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        JournalCount { appends: queue.taken, syncs: queue.syncs }
+    }
+
     /// Writes what an earlier write has failed at; nothing, where none has. To be called before new records are made, so
     /// that a full disk lets the line grow only by what was being done when it became full.
     pub async fn retry(&self) -> Result<(), AgentError> {
@@ -157,6 +174,7 @@ fn append(mut slot: OwnedMutexGuard<Option<Written>>, queue: &Mutex<Queue>) -> i
         }
         return Err(cause);
     }
+    queue.lock().unwrap_or_else(PoisonError::into_inner).syncs += 1;
     written.length += bytes.len() as u64;
     written.durable = upto;
     *slot = Some(written);
@@ -184,6 +202,19 @@ impl JournalFile {
         let full = memfd_create(c"journal", MFdFlags::MFD_ALLOW_SEALING).unwrap();
         fcntl(&full, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
         self.put_file(Room(full.into(), 0)).await
+    }
+
+    /// Lets the disk take writes and fail at each sync, as a pipe does while somebody has its other end.
+    pub async fn refuse_to_sync(&self) -> io::PipeReader {
+        let (reader, writer) = io::pipe().unwrap();
+        let writer = std::os::fd::OwnedFd::from(writer);
+        self.put_file(Room(writer.into(), 0)).await;
+        reader
+    }
+
+    /// Holds up all writes until it is dropped, as a slow disk does.
+    pub async fn under_way(&self) -> impl Sized + use<> {
+        self.written.clone().lock_owned().await
     }
 
     /// Lets the disk have room again.

@@ -3,6 +3,8 @@
 use super::*;
 use crate::kernel::reconciler::Blocking;
 use crate::statedir::StateDir;
+use futures::FutureExt;
+use futures::future::join_all;
 use hopsack_ipam::COOL_DOWN;
 use hopsack_store::MemoryStore;
 use tempfile::TempDir;
@@ -86,4 +88,61 @@ async fn a_full_disk_lets_no_line_of_records_grow_and_takes_no_address() {
     addresses.journal.make_room(room).await;
     assert!(addresses.release(network, kept).await.unwrap());
     assert!(addresses.in_use(network).is_empty());
+}
+
+/// Lets many callers ask while a write is under way, so that all of them wait for the next one.
+async fn many_at_once(
+    addresses: &Addresses,
+    network: NetworkId,
+    callers: usize,
+) -> Vec<Result<IpAddr, AgentError>> {
+    let busy = addresses.journal.under_way().await;
+    let holders: Vec<String> = (0..callers).map(|caller| format!("docker:{caller}")).collect();
+    let mut waiting: Vec<_> =
+        holders.iter().map(|holder| Box::pin(addresses.take(network, holder))).collect();
+    for caller in &mut waiting {
+        assert!(caller.now_or_never().is_none(), "told before its record was on disk");
+    }
+    drop(busy);
+    join_all(waiting).await
+}
+
+#[tokio::test]
+async fn callers_that_come_while_the_disk_is_busy_share_the_next_write() {
+    let (folder, addresses, network) = host().await;
+    addresses.take(network, HOLDER).await.unwrap();
+    let before = addresses.journal.count();
+    let given = many_at_once(&addresses, network, 64).await;
+    let given: BTreeSet<IpAddr> = given.into_iter().map(Result::unwrap).collect();
+    let after = addresses.journal.count();
+    assert_eq!((given.len(), after.syncs - before.syncs, after.appends - before.appends), (64, 1, 64));
+    drop(addresses);
+    let read = JournalFile::open(&StateDir::open(folder.path()).unwrap(), Blocking::Thread).unwrap().records;
+    let book = Book::replay(&read, Duration::ZERO, COOL_DOWN);
+    let kept = book.network(network).unwrap().in_use().map(|(address, _)| address);
+    assert!(given.is_subset(&kept.collect()), "not all are on disk");
+}
+
+#[tokio::test]
+async fn of_callers_whose_write_fails_none_is_told_an_address_and_none_has_one() {
+    let (_folder, addresses, network) = host().await;
+    let kept = addresses.take(network, HOLDER).await.unwrap();
+    let room = addresses.journal.fill_disk().await;
+    let refused = many_at_once(&addresses, network, 64).await;
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    assert_eq!(addresses.in_use(network).into_keys().collect::<Vec<_>>(), [kept]);
+    addresses.journal.make_room(room).await;
+    assert!(many_at_once(&addresses, network, 64).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn what_was_written_but_cannot_be_synced_is_not_called_durable() {
+    let (_folder, addresses, network) = host().await;
+    let kept = addresses.take(network, HOLDER).await.unwrap();
+    let _other_end = addresses.journal.refuse_to_sync().await;
+    for _ in 0..2 {
+        let refused = many_at_once(&addresses, network, 8).await;
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        assert_eq!(addresses.in_use(network).into_keys().collect::<Vec<_>>(), [kept]);
+    }
 }

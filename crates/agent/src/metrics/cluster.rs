@@ -146,6 +146,17 @@ fn networks(member: &Member, page: &mut Page) {
         .collect();
     let of_each =
         |value: fn(&Count) -> f64| counts.iter().map(move |(labels, count)| (labels.clone(), value(count)));
+    let journal = member.addresses.journal_count();
+    page.counter(
+        "journal_appends",
+        "Changes of this host's addresses that had to get to disk",
+        journal.appends,
+    );
+    page.counter(
+        "journal_syncs",
+        "Writes that brought them there; fewer, where callers shared one",
+        journal.syncs,
+    );
     page.gauges("blocks", "Blocks that this host was granted", of_each(|count| count.blocks as f64));
     page.gauges(
         "addresses_granted",
