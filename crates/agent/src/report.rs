@@ -103,6 +103,13 @@ fn faults(member: &Member, status: &ClusterStatus) -> Vec<Fault> {
         );
         faults.push(Fault::new(text, "systemctl stop hopsack"));
     }
+    if member.store.has_stopped() {
+        let text = format!(
+            "this voter's store has stopped after an error of its disk, so nothing in the cluster can be changed: see              to it that {} can be written, then restart the agent",
+            member.parts.dir.root().display()
+        );
+        faults.push(Fault::new(text, "systemctl restart hopsack"));
+    }
     if !status.store.connected {
         let text = "the cluster's state cannot be written from here and may be out of date: check the network to the voters";
         faults.push(Fault::new(text, "hopsack host ls"));

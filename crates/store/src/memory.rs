@@ -57,6 +57,10 @@ impl Store for MemoryStore {
         self.live.revision()
     }
 
+    fn has_stopped(&self) -> bool {
+        false
+    }
+
     fn watch(&self, from: Revision) -> Watch {
         self.live.watch(from)
     }

@@ -167,12 +167,6 @@ impl RaftStore {
         self.raft.metrics().borrow().current_leader
     }
 
-    /// Returns when the voter has stopped by itself, which it does on an error of its disk. Reads go on.
-    pub async fn stopped(&self) {
-        // An error means that the core is gone, which is what was waited for.
-        let _ = self.raft.metrics().wait_for(|metrics| metrics.running_state.is_err()).await;
-    }
-
     /// Answers another voter.
     ///
     /// # Errors
@@ -259,6 +253,10 @@ impl Store for RaftStore {
 
     fn revision(&self) -> Revision {
         self.live.revision()
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.raft.metrics().borrow().running_state.is_err()
     }
 
     fn watch(&self, from: Revision) -> Watch {

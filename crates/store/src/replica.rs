@@ -157,6 +157,10 @@ impl Store for Replica {
         self.live.revision()
     }
 
+    fn has_stopped(&self) -> bool {
+        false
+    }
+
     fn watch(&self, from: Revision) -> Watch {
         self.live.watch(from)
     }

@@ -32,6 +32,10 @@ pub trait Store: Send + Sync {
     /// The revision of this host's copy.
     fn revision(&self) -> Revision;
 
+    /// Whether this host's store has stopped by itself, as a voter does on an error of its disk. Reads go on; until it is
+    /// opened anew every write is [`StoreError::Stopped`].
+    fn has_stopped(&self) -> bool;
+
     /// Everything that changes after `from`, in order, from now on. See [`Event`].
     fn watch(&self, from: Revision) -> Watch;
 

@@ -175,7 +175,12 @@ async fn a_full_disk_stops_the_voter_and_loses_nothing_that_was_acknowledged() {
         assert!(acknowledged < 1_000, "the disk never gets full");
     };
     assert!(matches!(error, StoreError::OutcomeUnknown), "{error:?}");
-    timeout(Duration::from_secs(10), store.stopped()).await.unwrap();
+    let stopped = async {
+        while !store.has_stopped() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), stopped).await.unwrap();
     let after = store.txn(Txn::new().put("after", "")).await;
     assert!(matches!(after, Err(StoreError::Stopped)), "{after:?}");
     assert!(acknowledged > 10 && store.list("k/").entries.len() >= acknowledged);

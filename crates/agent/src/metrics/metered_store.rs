@@ -28,6 +28,10 @@ impl Store for MeteredStore {
         self.store.revision()
     }
 
+    fn has_stopped(&self) -> bool {
+        self.store.has_stopped()
+    }
+
     fn watch(&self, from: Revision) -> Watch {
         self.store.watch(from)
     }

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod cluster;
+mod disk;
 mod docker;
 mod drift;
 mod failures;
