@@ -14,7 +14,7 @@ pub use cluster::{CreateToken, Host, Identity, Init, Join, JoinToken, Token};
 pub use endpoint::{Attach, Detach, Endpoint, Port};
 pub use install::{Shell, Uninstall};
 pub use network::{CreateNetwork, Network, NetworkChange, SetNetwork};
-pub use resource::{Delete, Get, HowToWrite, LabelHost, Pool, PoolSettings, Shape, WriteFiles};
+pub use resource::{Delete, Get, HowToWrite, LabelHost, Pool, PoolChange, PoolSettings, Shape, WriteFiles};
 pub use seeing::{Doctor, Ipam, Places, Report};
 
 use crate::output::Format;

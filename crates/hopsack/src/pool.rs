@@ -1,6 +1,6 @@
 //! `hopsack pool`: day-to-day words for documents of pools.
 
-use crate::cli::{HowToWrite, Listing, Pool as Command, PoolSettings};
+use crate::cli::{HowToWrite, Listing, Pool as Command, PoolChange, PoolSettings};
 use crate::error::CommandError;
 use crate::manifest::yaml;
 use crate::output::{Format, Output};
@@ -26,8 +26,8 @@ pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<()
         }
         Command::Ls(listing) => list(client, Vec::new(), listing.output, out),
         Command::Inspect { pool, listing } => inspect(client, pool.to_string(), listing.output, out),
-        Command::Set { pool, settings, labels } => {
-            let PoolSettings { nat_outgoing, disabled } = settings;
+        Command::Set { pool, change } => {
+            let PoolChange { nat_outgoing, disabled, labels, no_labels } = change;
             // A pool that is not there is told as such: this document could make none.
             let known = ListRequest { kinds: vec![Kind::Pool], names: vec![pool.to_string()] };
             client.list_resources(&known)?;
@@ -36,8 +36,8 @@ pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<()
                 let how = HowToWrite { dry_run: false, listing: Listing { output: Format::Text } };
                 send(client, WriteMode::Apply, vec![document(pool.as_str(), &spec)?], how, out)?;
             }
-            let set = labels.labels.into_iter().map(|(key, value)| (key, Some(value)));
-            let taken = labels.no_labels.into_iter().map(|key| (key, None));
+            let set = labels.into_iter().map(|(key, value)| (key, Some(value)));
+            let taken = no_labels.into_iter().map(|key| (key, None));
             let labels: BTreeMap<_, _> = taken.chain(set).collect();
             if labels.is_empty() {
                 return Ok(());

@@ -17,12 +17,20 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kinds(pub Vec<Kind>);
 
-/// A text that names no kind.
+/// A text that names no kind, or one that cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no kind {text:?}; {}", hint(text, known))]
-pub struct KindError {
-    text: String,
-    known: &'static [&'static str],
+pub enum KindError {
+    /// There is no such kind.
+    #[error("there is no kind {text:?}; {}", hint(text, known))]
+    Unknown {
+        /// What was found.
+        text: String,
+        /// What would be right.
+        known: &'static [&'static str],
+    },
+    /// Nobody deletes an endpoint by its name.
+    #[error("an endpoint goes with its container: end that, or type `hopsack detach`")]
+    Endpoint,
 }
 
 impl Kinds {
@@ -34,7 +42,7 @@ impl Kinds {
             match kind(word) {
                 Some(kind) => kinds.push(kind),
                 None if word == "all" => kinds.extend(Kind::WRITTEN),
-                None => return Err(KindError { text: word.to_owned(), known: &KNOWN }),
+                None => return Err(KindError::Unknown { text: word.to_owned(), known: &KNOWN }),
             }
         }
         kinds.sort();
@@ -42,11 +50,14 @@ impl Kinds {
         Ok(Self(kinds))
     }
 
-    /// Reads one kind.
+    /// Reads one kind that can be written.
     pub fn parse_one(text: &str) -> Result<Self, KindError> {
-        const KNOWN: [&str; 4] = ["pool", "network", "host", "endpoint"];
-        let unknown = || KindError { text: text.to_owned(), known: &KNOWN };
-        kind(text).map(|kind| Self(vec![kind])).ok_or_else(unknown)
+        const KNOWN: [&str; 3] = ["pool", "network", "host"];
+        match kind(text) {
+            None => Err(KindError::Unknown { text: text.to_owned(), known: &KNOWN }),
+            Some(Kind::Endpoint) => Err(KindError::Endpoint),
+            Some(kind) => Ok(Self(vec![kind])),
+        }
     }
 }
 

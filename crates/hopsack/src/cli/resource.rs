@@ -108,9 +108,7 @@ pub enum Pool {
         /// Name
         pool: PoolName,
         #[command(flatten)]
-        settings: PoolSettings,
-        #[command(flatten)]
-        labels: LabelChange,
+        change: PoolChange,
     },
     /// Remove pools that nothing has an address of
     Rm {
@@ -131,9 +129,16 @@ pub struct PoolSettings {
     pub disabled: Option<bool>,
 }
 
-/// Which labels to set and to take away.
+/// What to change of a pool.
 #[derive(Debug, Args)]
-pub struct LabelChange {
+#[group(required = true, multiple = true)]
+pub struct PoolChange {
+    /// Whether what leaves the cluster takes its host's address
+    #[arg(long, value_name = "BOOL")]
+    pub nat_outgoing: Option<bool>,
+    /// Whether no new subnets come from it
+    #[arg(long, value_name = "BOOL")]
+    pub disabled: Option<bool>,
     /// A label to set, key=value; may be given again
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub labels: Vec<(String, String)>,

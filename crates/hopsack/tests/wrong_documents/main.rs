@@ -78,6 +78,27 @@ fn right_documents_get_as_far_as_the_agent() {
     assert_eq!(status, Some(3), "{told}");
 }
 
+#[test]
+fn the_documents_of_the_documentation_are_right_and_name_every_field() {
+    let chapter = include_str!("../../../../docs/resources.md");
+    let documents: Vec<&str> =
+        chapter.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(documents.len(), 4);
+    let (status, told) = told(&["apply", "-f", "-"], documents.join("---\n").as_bytes());
+    assert_eq!(status, Some(3), "{told}");
+    // Who gives a field that there is not is told all that there are.
+    for kind in ["Pool", "Network"] {
+        let (_, told) = self::told(&["apply", "-f", "-"], (head(kind, "x") + "zzzzzzzzzzzz: 1\n").as_bytes());
+        let known = told.split("known: ").nth(1).unwrap_or_else(|| panic!("{told}"));
+        for field in known.split(", ") {
+            assert!(
+                chapter.contains(&format!("\n| `{field}` |")),
+                "{field} of {kind} is not in docs/resources.md"
+            );
+        }
+    }
+}
+
 /// A folder with a file of each content.
 fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +160,12 @@ fn wrong_words_around_documents_are_refused() {
         ),
         (
             &["delete", "all", "x"],
-            "error: invalid value 'all' for '[KIND]': there is no kind \"all\"; known: pool, network, host, endpoint",
+            "error: invalid value 'all' for '[KIND]': there is no kind \"all\"; known: pool, network, host",
+        ),
+        (
+            &["delete", "endpoint", "x"],
+            "error: invalid value 'endpoint' for '[KIND]': an endpoint goes with its container: end that, or type \
+             `hopsack detach`",
         ),
         (
             &["pool", "create", "lab", "10.99.0.1/16"],
