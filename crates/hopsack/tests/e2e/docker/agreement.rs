@@ -4,6 +4,7 @@
 use super::*;
 use hopsack_ipam::{Book, COOL_DOWN, journal};
 use hopsack_lab::Program;
+use hopsack_types::Cidr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
@@ -55,8 +56,34 @@ struct Told {
     ports: BTreeSet<u64>,
     /// Addresses in use as the agent's journal tells.
     journal: BTreeSet<IpAddr>,
+    /// Blocks of all networks and the hosts that they are granted to, as this host knows it; none of one that waits for
+    /// a host to come back.
+    grants: BTreeMap<Cidr, Option<String>>,
     /// Host ends of endpoints in the kernel.
     links: usize,
+}
+
+impl Told {
+    /// What is wrong with the blocks of a host: all addresses that it uses have to be in blocks of its own.
+    fn wrong_grant(&self, host: &str) -> Option<String> {
+        let mut grants = self.grants.iter().peekable();
+        while let Some((block, holder)) = grants.next() {
+            if let Some((next, _)) = grants.peek().filter(|(next, _)| block.covers(next)) {
+                return Some(format!("blocks {block} and {next} overlap"));
+            }
+            if !holder.as_deref().is_some_and(|holder| HOSTS.contains(&holder)) {
+                return Some(format!(
+                    "block {block} is held back or granted to no host of these: {holder:?}"
+                ));
+            }
+        }
+        let granted = |address: &IpAddr| {
+            let block = self.grants.iter().find(|(block, _)| block.contains(*address));
+            block.is_some_and(|(_, holder)| holder.as_deref() == Some(host))
+        };
+        let stray = self.journal.iter().find(|address| !granted(address))?;
+        Some(format!("{stray} is in use, and no block of it is granted to this host"))
+    }
 }
 
 fn json(text: &str) -> Result<Value, String> {
@@ -155,6 +182,20 @@ impl Engines {
         Ok(in_use.collect())
     }
 
+    /// The blocks of all networks, as a host knows them.
+    fn grants(&self, host: &str) -> Result<BTreeMap<Cidr, Option<String>>, String> {
+        let told = json(&self.ask(host, &["hopsack", "ipam", "show", "-o", "json"])?)?;
+        let all = |value: &Value, of: &str| value[of].as_array().cloned().unwrap_or_default();
+        let subnets = all(&told, "networks").into_iter().flat_map(|network| all(&network, "subnets"));
+        let block = |block: Value| {
+            let prefix = block["prefix"].as_str().unwrap_or_default();
+            let prefix = prefix.parse().map_err(|error| format!("{prefix}: {error}"))?;
+            let holder = block["hostName"].as_str().filter(|_| block["quarantined"] == false);
+            Ok((prefix, holder.map(str::to_owned)))
+        };
+        subnets.flat_map(|subnet| all(&subnet, "blocks")).map(block).collect()
+    }
+
     fn tell(&self, host: &str) -> Result<Told, String> {
         let networks = json(&self.ask(host, &["hopsack", "network", "ls", "-o", "json"])?)?;
         let networks = networks.as_array().into_iter().flatten();
@@ -181,6 +222,7 @@ impl Engines {
             endpoints,
             ports,
             journal: self.journal(host)?,
+            grants: self.grants(host)?,
             links: links.lines().filter(|line| line.contains(": hopc")).count(),
         })
     }
@@ -197,6 +239,7 @@ impl Engines {
         })?;
         let mut everywhere = BTreeMap::new();
         let networks = told.values().next().map(|told| told.networks.clone()).unwrap_or_default();
+        let grants = told.values().next().map(|told| told.grants.clone()).unwrap_or_default();
         for (host, told) in &told {
             let running = told.guests.iter().filter(|guest| guest.runs);
             let of_containers: BTreeSet<Interface> =
@@ -226,6 +269,12 @@ impl Engines {
                 if let Some(other) = everywhere.insert(address, host) {
                     return Err(format!("{address} is on {other} and on {host}"));
                 }
+            }
+            if let Some(wrong) = told.wrong_grant(host) {
+                return Err(format!("{host}: {wrong}"));
+            }
+            if told.grants != grants {
+                return Err(format!("{host} knows of blocks {:?}, the first host {grants:?}", told.grants));
             }
             if told.links != told.endpoints.len() {
                 return Err(format!("{host}: {} links of {} endpoints", told.links, told.endpoints.len()));

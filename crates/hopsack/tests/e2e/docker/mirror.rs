@@ -202,6 +202,8 @@ fn what_docker_removes_though_it_is_in_use_or_declared_is_back_within_a_second_a
     engines.await_network("declared", SETTLED);
     engines.network("h2", "used");
     engines.run("h1", "c1", "--net used");
+    engines.run("h3", "stopped", "--net declared --restart always");
+    engines.docker("h3", "stop -t 0 stopped");
     // The agent of every host learns from Docker on h1 who uses it.
     wait::until("the container's name on h3", SETTLED, || {
         let refused = engines.host("h3").exec(&["hopsack", "network", "rm", "used"]).unwrap();
@@ -235,6 +237,13 @@ fn what_docker_removes_though_it_is_in_use_or_declared_is_back_within_a_second_a
         "network-brought-back",
         "used: Docker's user removed it on this host: network used is in use by c1",
     );
+    // A container that was stopped meanwhile asks for the network's old id; the chapter about Docker says what to do.
+    assert!(engines.refused("h3", "start stopped").contains("not found"));
+    for line in ["network disconnect declared stopped", "network connect declared stopped", "start stopped"] {
+        engines.docker("h3", line);
+    }
+    engines.await_ping("h3", "stopped", engines.address("h3", "stopped", "declared"));
+    engines.docker("h3", "rm -f stopped");
     engines.docker("h2", "network prune -f");
     engines.at_once("both", |host| engines.lists(host, "declared") && engines.lists(host, "used"));
     engines.await_event("h2", "network-brought-back", "declared: ");

@@ -261,6 +261,8 @@ impl Soak {
         // Docker takes no `--ip` in a network that was made on the same host without `--subnet`.
         let taken = ["is in use", "is being used", "networks with user configured subnets"];
         let taken = line.contains("--ip ") && taken.iter().any(|text| failure.contains(text));
+        // A container that was made in vain for that asks for the same address again when it is started.
+        let taken = taken || line.starts_with("docker start") && failure.contains("is in use in network");
         let busy = failure.contains("of this host is published for");
         // Two removed it, or one removed it under the other's hands. What a container was in is gone with its network, and
         // Docker knows the network that came back by another id.
