@@ -34,7 +34,11 @@ pub fn attach(client: &Client, arguments: Attach, out: &mut Output<'_>) -> Resul
 
 /// `hopsack detach`
 pub fn detach(client: &Client, arguments: Detach, out: &mut Output<'_>) -> Result<(), CommandError> {
-    let Detach { namespace, network } = arguments;
-    client.detach(&DetachRequest { namespace: namespace.path()?, network: network.clone() })?;
-    out.line(format_args!("detached {namespace} from {network}"))
+    let Detach { namespace, network, listing } = arguments;
+    let request = DetachRequest { namespace: namespace.path()?, network };
+    client.detach(&request)?;
+    match listing.output {
+        Format::Json => out.json(&request),
+        Format::Text => out.line(format_args!("detached {namespace} from {}", request.network)),
+    }
 }

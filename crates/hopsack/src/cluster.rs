@@ -119,11 +119,15 @@ pub fn label(client: &Client, arguments: LabelHost, out: &mut Output<'_>) -> Res
 /// `hopsack host rm`
 pub fn remove(
     client: &Client,
-    host: String,
-    destroyed: bool,
+    request: RemoveHostRequest,
+    format: Format,
     out: &mut Output<'_>,
 ) -> Result<(), CommandError> {
-    show_removed(&client.remove_host(&RemoveHostRequest { host, destroyed })?, out)
+    let removed = client.remove_host(&request)?;
+    match format {
+        Format::Json => out.json(&removed),
+        Format::Text => show_removed(&removed, out),
+    }
 }
 
 fn show_removed(removed: &HostRemoved, out: &mut Output<'_>) -> Result<(), CommandError> {

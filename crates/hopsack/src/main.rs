@@ -35,6 +35,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use error::CommandError;
+use hopsack_api::RemoveHostRequest;
 use hopsack_api::WriteMode;
 use hopsack_api::client::Client;
 use hopsack_lab::LabError;
@@ -70,7 +71,9 @@ fn run(cli: Cli, out: &mut Output<'_>) -> Result<u8, CommandError> {
         Command::Join(arguments) => cluster::join(&client, arguments, out)?,
         Command::Token(command) => token::run(&client, &command, out)?,
         Command::Host(cli::Host::Ls(listing)) => cluster::hosts(&client, listing.output, out)?,
-        Command::Host(cli::Host::Rm { host, destroyed }) => cluster::remove(&client, host, destroyed, out)?,
+        Command::Host(cli::Host::Rm { host, destroyed, listing }) => {
+            cluster::remove(&client, RemoveHostRequest { host, destroyed }, listing.output, out)?;
+        }
         Command::Host(cli::Host::Label(arguments)) => cluster::label(&client, arguments, out)?,
         Command::Get(arguments) => resource::get(&client, arguments, out)?,
         Command::Create(arguments) => resource::write(&client, WriteMode::Create, &arguments, out)?,

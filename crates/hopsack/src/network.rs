@@ -20,7 +20,7 @@ pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<()
             }
         }
         Command::Set(arguments) => set(client, arguments, out),
-        Command::Rm { networks } => remove(client, &networks, out),
+        Command::Rm { networks, listing } => remove(client, &networks, listing.output, out),
         Command::Inspect { network, listing } => {
             let known = client.networks()?;
             let network = find(&known, &network)?;
@@ -82,14 +82,21 @@ fn set(client: &Client, arguments: SetNetwork, out: &mut Output<'_>) -> Result<(
 }
 
 /// Removes all that are named; a name that is wrong leaves all of them.
-fn remove(client: &Client, names: &[String], out: &mut Output<'_>) -> Result<(), CommandError> {
+fn remove(
+    client: &Client,
+    names: &[String],
+    format: Format,
+    out: &mut Output<'_>,
+) -> Result<(), CommandError> {
     let known = client.networks()?;
     let networks = names.iter().map(|name| find(&known, name)).collect::<Result<Vec<_>, _>>()?;
-    for network in networks {
+    for network in &networks {
         client.remove_network(network.id)?;
-        out.line(format_args!("removed network {}", network.name))?;
+        if format == Format::Text {
+            out.line(format_args!("removed network {}", network.name))?;
+        }
     }
-    Ok(())
+    if format == Format::Json { out.json(&networks) } else { Ok(()) }
 }
 
 /// The network of that name, else of that id, in full or as lists show it.

@@ -19,7 +19,7 @@ pub fn run(client: &Client, command: &Command, out: &mut Output<'_>) -> Result<(
                 Format::Text => show_all(&tokens, out),
             }
         }
-        Command::Revoke { tokens } => revoke(client, tokens, out),
+        Command::Revoke { tokens, listing } => revoke(client, tokens, listing.output, out),
     }
 }
 
@@ -34,14 +34,16 @@ fn create(client: &Client, arguments: &CreateToken, out: &mut Output<'_>) -> Res
 }
 
 /// Revokes all that are named; an id that is wrong leaves all of them.
-fn revoke(client: &Client, ids: &[String], out: &mut Output<'_>) -> Result<(), CommandError> {
+fn revoke(client: &Client, ids: &[String], format: Format, out: &mut Output<'_>) -> Result<(), CommandError> {
     let known = client.tokens()?;
     let tokens = ids.iter().map(|id| find(&known, id)).collect::<Result<Vec<_>, _>>()?;
-    for token in tokens {
+    for token in &tokens {
         client.revoke_token(token.id)?;
-        out.line(format_args!("revoked token {}", token.id.short()))?;
+        if format == Format::Text {
+            out.line(format_args!("revoked token {}", token.id.short()))?;
+        }
     }
-    Ok(())
+    if format == Format::Json { out.json(&tokens) } else { Ok(()) }
 }
 
 /// The one token whose id begins so.

@@ -1,7 +1,8 @@
 //! What an agent tells who looks.
 
 use crate::world::{H1, H2, H3, World, play};
-use hopsack_api::{Api, HeldAddress, IpamStatus, RemoveHostRequest, SubnetIpam};
+use hopsack_api::{Api, EventKind, HeldAddress, IpamStatus, RemoveHostRequest, SubnetIpam};
+use hopsack_types::PathKind;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -66,6 +67,46 @@ fn every_address_of_a_network_is_accounted_for_and_named_with_its_host() {
         world.until("h2 has heard that it is gone", |world| world.heard(H2).len() == 2).await;
         assert_eq!(counts(&ipam(&world, H2).await), counts(&told));
         assert!(theirs.networks[0].subnets[0].blocks.iter().any(|block| block.cooling.is_none()));
+        world
+    });
+}
+
+#[test]
+fn hosts_that_join_make_no_fault_that_is_told() {
+    play(SEED, |mut world| async move {
+        world.cluster().await;
+        sleep(SETTLED).await;
+        for host in [H1, H2, H3] {
+            let events = world.hosts[host].agent().events().after(0);
+            let faults: Vec<_> = events.iter().filter(|event| event.kind == EventKind::FaultCame).collect();
+            assert!(faults.is_empty() && events.len() > 2, "{events:?}");
+        }
+        world.hosts[H3].crash().await;
+        world
+            .until("the fault is told", |world| {
+                let events = world.hosts[H1].agent().events().after(0);
+                let told = "the agent of host h3 does not answer; next: on h3: hopsack status";
+                events.iter().any(|event| event.kind == EventKind::FaultCame && event.text == told)
+            })
+            .await;
+        world
+    });
+}
+
+#[test]
+fn a_host_that_is_examined_asks_all_others_and_says_who_does_not_answer() {
+    play(SEED, |mut world| async move {
+        world.cluster().await;
+        sleep(SETTLED).await;
+        world.cut(H1, H3);
+        let told = world.call(H1, "examine", |api| async move { api.examine().await }).await.unwrap();
+        let [h2, h3] = &told.peers[..] else { panic!("{told:?}") };
+        let answer = h2.answer.clone().unwrap();
+        assert_eq!((answer.clock_ahead, answer.version.as_str()), (0, env!("CARGO_PKG_VERSION")));
+        assert_eq!((h2.alive, &h2.error, h2.kinds.get(&PathKind::Direct)), (true, &None, Some(&true)));
+        assert!(h2.last_heard.is_some_and(|ago| ago < 10), "{h2:?}");
+        assert!(h3.answer.is_none() && h3.error.is_some(), "{h3:?}");
+        assert_eq!(told.settings.get("net/ipv4/ip_forward").map(String::as_str), Some("1"));
         world
     });
 }

@@ -75,6 +75,8 @@ pub enum Token {
         /// Ids, or as much of them as is needed
         #[arg(required = true, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
         tokens: Vec<String>,
+        #[command(flatten)]
+        listing: Listing,
     },
 }
 
@@ -109,5 +111,7 @@ pub enum Host {
         /// It can never run again with what it had: its addresses are free
         #[arg(long)]
         destroyed: bool,
+        #[command(flatten)]
+        listing: Listing,
     },
 }

@@ -46,6 +46,8 @@ pub struct Detach {
     /// The network
     #[arg(long)]
     pub network: NetworkName,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 /// `hopsack endpoint`

@@ -20,6 +20,8 @@ pub enum Network {
         /// Names or ids
         #[arg(required = true, value_name = "NETWORK")]
         networks: Vec<String>,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Show all about a network
     Inspect {

@@ -125,6 +125,8 @@ fn answers_for_programs_have_the_documented_keys_and_statuses_and_colour_is_for_
     ask("port", &["port"]);
     ask("doctor", &["doctor"]);
     ask("report", &["report", "-f", "/var/lib/r.tar.gz"]);
+    ask("detach", &["detach", "blue", "--network", "plain"]);
+    ask("network rm", &["network", "rm", "plain"]);
     let events = ask("events", &["events"]);
     assert!(events.as_array().unwrap().iter().any(|event| event["kind"] == "network-made"), "{events:#}");
 
@@ -137,6 +139,15 @@ fn answers_for_programs_have_the_documented_keys_and_statuses_and_colour_is_for_
         .unwrap();
     assert!(shown("NO_COLOR=1").starts_with("all is well"), "{}", shown("NO_COLOR=1"));
     assert!(scene.hopsack("h1", &["status"]).starts_with("all is well"), "a pipe is no terminal");
+
+    let tokens = ask("token ls", &["token", "ls"]);
+    ask("token revoke", &["token", "revoke", tokens[0]["id"].as_str().unwrap()]);
+    scene.host("h2").stop(AGENT).unwrap();
+    wait::until("h2 is silent", SETTLED, || {
+        scene.status("h1")["faults"].to_string().contains("the agent of host h2 does not answer")
+    })
+    .unwrap();
+    ask("host rm", &["host", "rm", "h2"]);
 
     let status = |words: &[&str]| host.exec(&[&[PROGRAM], words].concat()).unwrap().status.code();
     assert_eq!(status(&["network", "inspect", "none"]), Some(1));
