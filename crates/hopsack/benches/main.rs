@@ -104,6 +104,8 @@ fn measure(quick: bool) -> Result<(), Box<dyn Error>> {
     for (name, part) in PARTS {
         if named.is_empty() || named.iter().any(|word| word == name) {
             part(effort, &mut report)?;
+            // What comes next may fail, after minutes.
+            report.save(Path::new(ROWS))?;
         }
     }
     if quick {
@@ -112,7 +114,6 @@ fn measure(quick: bool) -> Result<(), Box<dyn Error>> {
     let occasion = Occasion { machine: machine(), date: say(&["date", "--utc", "+%F"]) };
     let table = table::markdown(&report, &occasion);
     writeln!(std::io::stdout().lock(), "\n{table}")?;
-    report.save(Path::new(ROWS))?;
     std::fs::write(TABLE, table)?;
     Ok(())
 }

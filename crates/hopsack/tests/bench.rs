@@ -50,6 +50,28 @@ fn there_is_a_row_for_each_plane_metric_and_regime() {
 }
 
 #[test]
+fn what_else_was_promised_is_measured_somewhere() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let sources: String =
+        files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for name in [
+        "docker-run",
+        "network-usable",
+        "rss",
+        "cpu-idle",
+        "alloc-durable",
+        "alloc-memory",
+        "endpoint-create",
+        "resync",
+        "cli",
+    ] {
+        let forms = [format!("(\"{name}\","), format!("format!(\"{name}.")];
+        assert!(forms.iter().any(|form| sources.contains(form)), "no row {name}");
+    }
+}
+
+#[test]
 fn a_row_for_programs_has_these_keys_and_no_others() {
     let report = planes(Plane::Host, Metric::Ping, 1000);
     let rows = serde_json::to_value(report.rows()).unwrap();
