@@ -7,8 +7,9 @@
 use crate::error::AgentError;
 use crate::statedir::StateDir;
 use hopsack_plan::HostState;
+use hopsack_types::IfName;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 const FILE: &str = "settings.json";
 
@@ -90,10 +91,10 @@ fn of_the_host<'a>(
     observed: &'a HostState,
     desired: &'a HostState,
 ) -> impl Iterator<Item = (&'a String, &'a String)> {
-    let of_a_link = |setting: &str| {
-        let mut links = observed.links.keys().chain(desired.links.keys());
-        links.any(|link| setting.split('/').any(|part| part == link.as_str()))
-    };
+    // Looked up and not compared one by one: a thousand endpoints have thousands of settings.
+    let links: HashSet<&str> =
+        observed.links.keys().chain(desired.links.keys()).map(IfName::as_str).collect();
+    let of_a_link = move |setting: &str| setting.split('/').any(|part| links.contains(part));
     desired.sysctls.iter().filter(move |(setting, _)| !of_a_link(setting))
 }
 
