@@ -5,10 +5,12 @@
 //! not how fast. What must not live here: what runs inside.
 
 mod archive;
+mod machine;
 
 use crate::command::{Output, Program};
 use crate::error::{LabError, Result};
 use archive::Archive;
+pub use machine::Machine;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -24,6 +26,7 @@ const MARK: &str = "the script has ended with status ";
 /// What a guest needs and no lab brings: QEMU, and a kernel with its modules.
 #[derive(Debug, Clone)]
 pub struct Kit {
+    folder: PathBuf,
     qemu: PathBuf,
     libraries: Vec<PathBuf>,
     kernel: PathBuf,
@@ -42,6 +45,7 @@ impl Kit {
             (PathBuf::from("qemu-system-x86_64"), Vec::new())
         };
         Ok(Self {
+            folder: folder.to_owned(),
             qemu,
             libraries,
             kernel: only(&folder.join("kernel/boot"), "vmlinuz-")?,
@@ -53,6 +57,21 @@ impl Kit {
     pub fn beside(program: &Path) -> Result<Self> {
         let target = program.ancestors().nth(2).unwrap_or(program);
         Self::open(&target.join("guest"))
+    }
+
+    /// How the emulator is called, up to what differs between guests: memory in MiB, and the first file system.
+    fn emulator(&self, memory: &str, files: &Path) -> Vec<String> {
+        let text = |path: &Path| path.display().to_string();
+        let fixed = "-M pc -cpu max -accel tcg,thread=multi -smp 1 -nodefaults -no-reboot -display none -m";
+        let [kernel, files] = [text(&self.kernel), text(files)];
+        let own = [memory, "-kernel", &kernel, "-initrd", &files].map(str::to_owned);
+        [text(&self.qemu)].into_iter().chain(fixed.split(' ').map(str::to_owned)).chain(own).collect()
+    }
+
+    /// What it needs in its environment.
+    fn environment(&self) -> Vec<(String, String)> {
+        let search = self.libraries.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(":");
+        (!search.is_empty()).then(|| ("LD_LIBRARY_PATH".to_owned(), search)).into_iter().collect()
     }
 
     /// A guest that has a shell and busybox, and no module of the kernel.
@@ -144,12 +163,8 @@ impl Guest {
         let folder = tempfile::tempdir().map_err(LabError::io("make", "a temporary folder"))?;
         let [files, console, said] = ["files", "console", "said"].map(|name| folder.path().join(name));
         fs::write(&files, self.archive.finish()).map_err(LabError::io("write", files.display()))?;
-        let search =
-            self.kit.libraries.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(":");
-        let library_path: Vec<_> =
-            (!search.is_empty()).then(|| ("LD_LIBRARY_PATH".to_owned(), search)).into_iter().collect();
         let ended = Program::new(arguments(&self.kit, &files, &console, &said))
-            .envs(&library_path)
+            .envs(&self.kit.environment())
             .patience(deadline)
             .output();
         let read = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).replace('\r', ""));
@@ -202,31 +217,18 @@ busybox poweroff -f
 }
 
 fn arguments(kit: &Kit, files: &Path, console: &Path, said: &Path) -> Vec<String> {
-    let serial = |id: &str, path: &Path| {
-        [
-            "-chardev".to_owned(),
-            format!("file,id={id},path={}", path.display()),
-            "-serial".to_owned(),
-            format!("chardev:{id}"),
-        ]
-    };
-    let text = |path: &Path| path.display().to_string();
-    let fixed = "-M pc -cpu max -accel tcg,thread=multi -smp 1 -nodefaults -no-reboot -display none -m";
+    let file = |id: &str, path: &Path| serial(id, &format!("file,path={}", path.display()));
     // No test is about these: each costs time to start.
     let kernel = "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no_timer_check tsc=reliable audit=0 apparmor=0 \
                   cryptomgr.notests random.trust_cpu=on net.ifnames=0";
-    [text(&kit.qemu)]
-        .into_iter()
-        .chain(fixed.split(' ').map(str::to_owned))
-        .chain([
-            MEMORY.to_owned(),
-            "-kernel".to_owned(),
-            text(&kit.kernel),
-            "-initrd".to_owned(),
-            text(files),
-        ])
-        .chain(serial("console", console))
-        .chain(serial("said", said))
-        .chain(["-append".to_owned(), kernel.to_owned()])
-        .collect()
+    let mut words = kit.emulator(MEMORY, files);
+    words.extend(file("console", console));
+    words.extend(file("said", said));
+    words.extend(["-append".to_owned(), kernel.to_owned()]);
+    words
+}
+
+/// The next serial port, with what QEMU calls a character device at its end.
+fn serial(id: &str, device: &str) -> [String; 4] {
+    ["-chardev".to_owned(), format!("{device},id={id}"), "-serial".to_owned(), format!("chardev:{id}")]
 }

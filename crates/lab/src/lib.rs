@@ -37,7 +37,7 @@ pub use control::{HOST_FOLDER, ServiceSpec, ServiceStatus};
 pub use engine::{EngineSettings, IMAGE};
 pub use error::{LabError, Result};
 pub use flow::{Amount, TcpFlow, UdpFlow};
-pub use guest::{Guest, Kit};
+pub use guest::{Guest, Kit, Machine};
 pub use host::{Afterwards, Host};
 pub use lab::{AGENT, AgentOptions, ENGINE, Lab, Options};
 pub use leftovers::leftovers;

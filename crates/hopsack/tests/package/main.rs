@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
 mod contents;
+#[cfg(target_arch = "x86_64")]
+mod hosts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
