@@ -2,6 +2,7 @@
 
 use crate::world::{H1, H2, H3, World, play};
 use hopsack_api::{Api, EventKind, HeldAddress, IpamStatus, RemoveHostRequest, SubnetIpam};
+use hopsack_kernel::{Fault, Table};
 use hopsack_types::PathKind;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -72,7 +73,7 @@ fn every_address_of_a_network_is_accounted_for_and_named_with_its_host() {
 }
 
 #[test]
-fn hosts_that_join_make_no_fault_that_is_told() {
+fn neither_hosts_that_join_nor_what_is_mended_at_once_make_a_fault_that_is_told() {
     play(SEED, |mut world| async move {
         world.cluster().await;
         sleep(SETTLED).await;
@@ -81,6 +82,20 @@ fn hosts_that_join_make_no_fault_that_is_told() {
             let faults: Vec<_> = events.iter().filter(|event| event.kind == EventKind::FaultCame).collect();
             assert!(faults.is_empty() && events.len() > 2, "{events:?}");
         }
+        // A change that the kernel does not take at once.
+        let kernel = world.hosts[H1].kernel.clone();
+        kernel.fail(Fault { table: Table::Routes, object: None, times: None });
+        world.network(H1, "web", &["10.99.0.0/24"]).await.unwrap();
+        let failures = |world: &World| world.hosts[H1].member().kernel.borrow().failures.len();
+        world.until("the kernel refuses", |world| failures(world) > 0).await;
+        // Long enough to be seen, too short to be told.
+        sleep(Duration::from_millis(300)).await;
+        kernel.heal();
+        world.hosts[H1].dirty.notify_one();
+        world.until("the kernel takes it", |world| failures(world) == 0).await;
+        sleep(SETTLED).await;
+        let events = world.hosts[H1].agent().events().after(0);
+        assert!(events.iter().all(|event| event.kind != EventKind::FaultCame), "{events:?}");
         world.hosts[H3].crash().await;
         world
             .until("the fault is told", |world| {
