@@ -4,8 +4,7 @@
 //! Promises, and where each is kept:
 //! - Tunnel packets count only from members, and inside only what the sending member holds: `tunnel_in`, before the
 //!   kernel unpacks them.
-//! - Addresses of ours are accepted as sources only from the device they are expected on: `raw_prerouting`. What comes
-//!   out of the tunnel's device has passed `tunnel_in`.
+//! - Addresses of ours are accepted as sources only from the device they are expected on: `raw_prerouting`.
 //! - Networks are isolated from each other on both ends, and nothing gets in from outside but replies: `forward4`,
 //!   `forward6`.
 //! - Internal networks have no way out and none in, on both ends; their containers reach of their host the gateway's
@@ -35,6 +34,8 @@ use std::collections::BTreeMap;
 
 /// Before connection tracking (-200), after its defragmentation (-400).
 const RAW: i32 = -300;
+/// Where routes may still be chosen by a mark.
+const MANGLE: i32 = -150;
 /// Before Docker's destination translation (-100).
 const BEFORE_DESTINATION_NAT: i32 = -110;
 /// Before Docker's and the host's own filters (0).
@@ -49,11 +50,10 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
     state.firewall.sets.extend(published.iter().flat_map(Ports::sets));
     let mut chains = Chains(&mut state.firewall.chains);
     chains.hook("raw_prerouting", ChainKind::Filter, HookPoint::Prerouting, RAW, raw_prerouting(survey));
-    chains.plain("vxlan_in", vxlan_in(survey));
     chains.plain("tunnel_in", tunnel_in(survey));
     chains.plain("endpoint_in", endpoint_in(survey));
-    chains.plain("member_in", member_in(survey));
-    chains.hook("raw_output", ChainKind::Route, HookPoint::Output, RAW, raw_output(survey));
+    chains.hook("raw_output", ChainKind::Filter, HookPoint::Output, RAW, raw_output(survey));
+    chains.hook("probe_output", ChainKind::Route, HookPoint::Output, MANGLE, probe_output(survey));
     ports::fill(&published, &mut chains);
     chains.hook("forwarded", ChainKind::Filter, HookPoint::Forward, BEFORE_FILTER, forwarded(survey));
     for family in &survey.families {
@@ -117,41 +117,20 @@ fn words(survey: &Survey<'_>) -> impl Iterator<Item = Words> {
     survey.families.iter().copied().map(Words::of)
 }
 
-/// Each packet passes these, so what most have to do with comes first, and each looks at as little as it can.
 fn raw_prerouting(survey: &Survey<'_>) -> Vec<Rule> {
-    let underlay = &survey.underlay().device;
     let mut rules = vec![
-        // Before those of containers, who may send the like.
-        Rule::new("vxlan", format!("udp dport {VXLAN_PORT} jump vxlan_in")),
-        Rule::new("from containers", format!("iifname \"{ENDPOINT_PREFIX}*\" goto endpoint_in")),
+        Rule::new(
+            "vxlan to this host",
+            format!("udp dport {VXLAN_PORT} fib daddr type local goto tunnel_in"),
+        ),
         Rule::new("this host to itself", "iifname \"lo\" accept"),
+        Rule::new("from containers", format!("iifname \"{ENDPOINT_PREFIX}*\" goto endpoint_in")),
     ];
-    if let Some(tunnel) = &survey.vxlan_device {
-        rules.push(Rule::new("out of the tunnel", format!("iifname \"{tunnel}\" goto member_in")));
-    }
     rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
-        let body = format!("iifname \"{underlay}\" {ip} saddr @direct{suffix} goto member_in");
-        Rule::new("our sources from neighbours", body)
+        let body =
+            format!("{ip} saddr @cluster{suffix} iifname . {ip} saddr != @sources{suffix} counter drop");
+        Rule::new("our sources from elsewhere", body)
     }));
-    rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
-        Rule::new("our sources from elsewhere", format!("{ip} saddr @cluster{suffix} counter drop"))
-    }));
-    rules
-}
-
-/// What is for this host has to be a member's. Members write to its own address, which is known without a look at the
-/// routes; packets for any other of its addresses would reach the tunnel too.
-fn vxlan_in(survey: &Survey<'_>) -> Vec<Rule> {
-    let (ip, own) = (Words::of(survey.outer_family()).ip, survey.underlay().address);
-    vec![
-        Rule::new("to this host as members do", format!("{ip} daddr {own} goto tunnel_in")),
-        Rule::new("to this host", "fib daddr type local goto tunnel_in"),
-    ]
-}
-
-/// What other hosts and their containers send, once its source is proven.
-fn member_in(survey: &Survey<'_>) -> Vec<Rule> {
-    let mut rules = vec![Rule::new("no probe", "meta l4proto != { icmp, ipv6-icmp } accept")];
     // A strict check of sources by others, as firewalld makes it for IPv6, asks for the way back with the packet's mark.
     rules.extend(probe_marks(survey, "probes came by their own path"));
     rules
@@ -190,13 +169,15 @@ fn endpoint_in(survey: &Survey<'_>) -> Vec<Rule> {
     rules
 }
 
-/// Tunnel packets are not tracked; probes and their answers are steered to the path that their identifier names.
 fn raw_output(survey: &Survey<'_>) -> Vec<Rule> {
     let Words { ip, suffix, .. } = Words::of(survey.outer_family());
-    let body = format!("udp dport {VXLAN_PORT} {ip} daddr @members{suffix} notrack accept");
-    let mut rules = vec![Rule::new("tunnel packets are not tracked", body)];
-    rules.extend(probe_marks(survey, "probes take their own path"));
-    rules
+    let body = format!("udp dport {VXLAN_PORT} {ip} daddr @members{suffix} notrack");
+    vec![Rule::new("tunnel packets are not tracked", body)]
+}
+
+/// Steers probes and their answers to the path that their identifier names.
+fn probe_output(survey: &Survey<'_>) -> Vec<Rule> {
+    probe_marks(survey, "probes take their own path")
 }
 
 /// Marks probes and their answers with the path that their identifier names; the mark selects a routing table.
