@@ -115,7 +115,8 @@ fn write_field(f: &mut fmt::Formatter<'_>, field: &Field, kind: FieldKind) -> fm
         Field::Prefix(prefix) => write!(f, "{prefix}"),
         Field::Mac(mac) => write!(f, "{mac}"),
         Field::Interface(name) => write!(f, "\"{name}\""),
-        Field::Protocol(protocol) => write!(f, "{protocol}"),
+        // By number: nft looks names up in /etc/protocols, which small systems lack.
+        Field::Protocol(protocol) => write!(f, "{}", protocol.number()),
         Field::Port(port) => write!(f, "{port}"),
     }
 }
