@@ -4,7 +4,7 @@ use hopsack_types::name::Labels;
 use hopsack_types::resource::DockerOrigin;
 use hopsack_types::{
     Cidr, ClusterId, ContainerRef, EndpointId, Exit, Family, HostId, HostName, IfName, Isolation, Mac,
-    Network, NetworkId, NetworkName, Protocol, PublishedPort,
+    Network, NetworkId, NetworkName, OptionKey, Protocol, PublishedPort,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,6 +173,9 @@ pub struct NetworkRequest {
     /// The largest packet, bytes; none: as large as the underlay takes.
     #[serde(default)]
     pub mtu: Option<u32>,
+    /// Options that the user said, also those that say what is so anyway.
+    #[serde(default)]
+    pub said: BTreeSet<OptionKey>,
     /// Labels.
     #[serde(default)]
     pub labels: Labels,

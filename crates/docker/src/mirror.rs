@@ -283,6 +283,7 @@ fn made_again(docker: &str, network: &Network) -> NetworkRequest {
         internal: network.internal,
         exit: network.exit,
         mtu: network.mtu,
+        said: network.said.clone(),
         labels: network.labels.clone(),
         docker: Some(DockerNetwork { id: docker.to_owned() }),
         ..NetworkRequest::default()
@@ -334,7 +335,7 @@ fn copy_of(network: &Network) -> NetworkCopy {
             auxiliary: auxiliary.map(|(address, name)| (name.clone(), *address)).collect(),
         }
     };
-    let options = NetworkOptions::of(network).said().into_iter();
+    let options = NetworkOptions::of(network).shown().into_iter();
     NetworkCopy {
         network: network.id,
         name: network.name.clone(),

@@ -67,6 +67,7 @@ impl NetworkDriver {
             internal: asked.internal,
             exit: asked.options.exit,
             mtu: asked.options.mtu,
+            said: asked.options.said,
             labels: Labels::new(),
             docker: Some(DockerNetwork { id: docker.clone() }),
         };

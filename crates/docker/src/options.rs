@@ -51,7 +51,7 @@ pub(crate) fn no_pool_options(options: &wire::Options) -> Result<(), DockerError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hopsack_types::{Exit, Isolation};
+    use hopsack_types::{Exit, Isolation, OptionKey};
     use serde_json::json;
 
     fn read(options: Value) -> Result<Asked, String> {
@@ -78,7 +78,12 @@ mod tests {
                 "hopsack.isolation": "none", "hopsack.gateway": "docker", "com.docker.network.driver.mtu": "1400",
             },
         });
-        let options = NetworkOptions { isolation: Isolation::None, exit: Exit::Docker, mtu: Some(1400) };
+        let options = NetworkOptions {
+            isolation: Isolation::None,
+            exit: Exit::Docker,
+            mtu: Some(1400),
+            said: [OptionKey::Isolation, OptionKey::Gateway, OptionKey::Mtu].into(),
+        };
         assert_eq!(read(all).unwrap(), Asked { network: None, internal: true, options });
         assert!(
             read(json!({ wire::GENERIC: { "hopsack.isolation": "some" } }))

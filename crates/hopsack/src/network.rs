@@ -45,6 +45,7 @@ fn create(client: &Client, arguments: CreateNetwork, out: &mut Output<'_>) -> Re
         internal: arguments.internal,
         exit: options.exit,
         mtu: options.mtu,
+        said: options.said,
         labels: arguments.labels.into_iter().collect(),
         docker: None,
     })?;
@@ -160,7 +161,7 @@ fn show(network: &Network, out: &mut Output<'_>) -> Result<(), CommandError> {
     if network.internal {
         out.line(format_args!("internal   yes"))?;
     }
-    let said = NetworkOptions::of(network).said().into_iter();
+    let said = NetworkOptions::of(network).shown().into_iter();
     for (key, value) in said.filter(|(key, _)| *key != option::ISOLATION) {
         out.line(format_args!("option     {key}={value}"))?;
     }
@@ -193,6 +194,7 @@ mod tests {
             internal: name == "db",
             exit: Exit::Docker,
             mtu: Some(1400),
+            said: BTreeSet::new(),
             labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
             docker: None,
         }

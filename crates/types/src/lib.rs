@@ -23,7 +23,7 @@ pub use address::{Cidr, Family, Mac};
 pub use container::ContainerRef;
 pub use id::{ClusterId, EndpointId, HostId, NetworkId, TokenId};
 pub use name::{HostName, IfName, Labels, NetworkName, PoolName};
-pub use option::NetworkOptions;
+pub use option::{NetworkOptions, OptionKey};
 pub use path::PathKind;
 pub use port::{HostPort, Protocol, PublishedPort};
 pub use resource::{ChosenBy, Exit, Host, Isolation, Network, Pool};

@@ -3,6 +3,8 @@
 
 use crate::nearest::nearest;
 use crate::resource::{Exit, Isolation, Network};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Sets [`Isolation`].
@@ -22,8 +24,22 @@ pub const LEAST_MTU_V6: u32 = 1280;
 /// The largest packet there is.
 pub const LARGEST_MTU: u32 = 65_535;
 
+/// An option, by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum OptionKey {
+    /// [`ISOLATION`]
+    #[serde(rename = "hopsack.isolation")]
+    Isolation,
+    /// [`GATEWAY`]
+    #[serde(rename = "hopsack.gateway")]
+    Gateway,
+    /// [`MTU`]
+    #[serde(rename = "com.docker.network.driver.mtu")]
+    Mtu,
+}
+
 /// A network's options.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkOptions {
     /// Reachability from other networks.
     pub isolation: Isolation,
@@ -31,6 +47,9 @@ pub struct NetworkOptions {
     pub exit: Exit,
     /// The largest packet that its containers send, bytes.
     pub mtu: Option<u32>,
+    /// Those that the user has said, also where they say what is so anyway: engines show them, and Compose compares them
+    /// with its file.
+    pub said: BTreeSet<OptionKey>,
 }
 
 /// Why an option is refused.
@@ -58,7 +77,7 @@ impl NetworkOptions {
     /// Takes in one option; one that is given again counts as it was given last.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
         let refuse = |key, rule| OptionError::Value { key, value: value.to_owned(), rule };
-        match key {
+        let said = match key {
             ISOLATION => {
                 self.isolation = match value {
                     "full" => Isolation::Full,
@@ -69,7 +88,8 @@ impl NetworkOptions {
                             "write full (only its own containers) or none (all networks that say none)",
                         ));
                     }
-                }
+                };
+                OptionKey::Isolation
             }
             GATEWAY => {
                 self.exit = match value {
@@ -81,30 +101,42 @@ impl NetworkOptions {
                             "write hopsack or docker (a second interface on Docker's gateway bridge)",
                         ));
                     }
-                }
+                };
+                OptionKey::Gateway
             }
             MTU => {
                 let bytes = value.parse().ok().filter(|bytes| (LEAST_MTU_V4..=LARGEST_MTU).contains(bytes));
                 self.mtu = Some(
                     bytes.ok_or_else(|| refuse(MTU, "write bytes, from 576 (with IPv6: 1280) to 65535"))?,
                 );
+                OptionKey::Mtu
             }
             _ => return Err(OptionError::Unknown { key: key.to_owned() }),
-        }
+        };
+        self.said.insert(said);
         Ok(())
     }
 
     /// Those of a network.
-    pub const fn of(network: &Network) -> Self {
-        Self { isolation: network.isolation, exit: network.exit, mtu: network.mtu }
+    pub fn of(network: &Network) -> Self {
+        let Network { isolation, exit, mtu, .. } = *network;
+        Self { isolation, exit, mtu, said: network.said.clone() }
     }
 
-    /// The options that say the same, without what is so anyway.
-    pub fn said(&self) -> Vec<(&'static str, String)> {
-        let isolation = (self.isolation == Isolation::None).then(|| (ISOLATION, "none".to_owned()));
-        let exit = (self.exit == Exit::Docker).then(|| (GATEWAY, "docker".to_owned()));
-        let mtu = self.mtu.map(|bytes| (MTU, bytes.to_string()));
-        isolation.into_iter().chain(exit).chain(mtu).collect()
+    /// Keys and values that say the same: what was said, and what is not so anyway.
+    pub fn shown(&self) -> Vec<(&'static str, String)> {
+        let said = |key| self.said.contains(&key);
+        let isolation = match self.isolation {
+            Isolation::None => Some("none"),
+            Isolation::Full => said(OptionKey::Isolation).then_some("full"),
+        };
+        let exit = match self.exit {
+            Exit::Docker => Some("docker"),
+            Exit::Hopsack => said(OptionKey::Gateway).then_some("hopsack"),
+        };
+        let words = [(ISOLATION, isolation), (GATEWAY, exit)].into_iter();
+        let words = words.filter_map(|(key, value)| Some((key, value?.to_owned())));
+        words.chain(self.mtu.map(|bytes| (MTU, bytes.to_string()))).collect()
     }
 }
 
@@ -135,11 +167,15 @@ mod tests {
     #[test]
     fn what_is_said_is_read_back() {
         for (key, value) in [(ISOLATION, "none"), (GATEWAY, "docker"), (MTU, "1400")] {
-            assert_eq!(set(key, value).unwrap().said(), [(key, value.to_owned())]);
+            assert_eq!(set(key, value).unwrap().shown(), [(key, value.to_owned())]);
         }
+        // What is so anyway is shown where it was said: Compose compares it with its file.
         for (key, value) in [(ISOLATION, "full"), (GATEWAY, "hopsack")] {
-            assert_eq!(set(key, value).unwrap(), NetworkOptions::default());
+            let said = set(key, value).unwrap();
+            assert_eq!(said.shown(), [(key, value.to_owned())]);
+            assert_eq!(NetworkOptions { said: BTreeSet::new(), ..said }, NetworkOptions::default());
         }
+        assert_eq!(NetworkOptions::default().shown(), []);
     }
 
     #[test]

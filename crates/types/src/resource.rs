@@ -4,6 +4,7 @@ use crate::address::{Cidr, Family};
 use crate::id::{ClusterId, HostId, NetworkId, TokenId};
 use crate::name::{HostName, Labels, NetworkName, PoolName};
 use crate::numbers;
+use crate::option::OptionKey;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -131,6 +132,9 @@ pub struct Network {
     /// The largest packet that its containers send, bytes; none: as large as the underlay takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Options that the user said, also those that say what is so anyway.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub said: BTreeSet<OptionKey>,
     /// The user's labels.
     #[serde(default)]
     pub labels: Labels,
@@ -165,6 +169,7 @@ impl Network {
             internal: false,
             exit: Exit::default(),
             mtu: None,
+            said: BTreeSet::new(),
             labels: Labels::new(),
             docker: None,
         }

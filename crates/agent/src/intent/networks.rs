@@ -19,7 +19,7 @@ use hopsack_types::manifest::{Document, NetworkSpec};
 use hopsack_types::name::Labels;
 use hopsack_types::resource::DockerOrigin;
 use hopsack_types::{Cidr, Family, HostId, Isolation, Network, NetworkId, NetworkName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Every host's routes.
@@ -150,6 +150,7 @@ fn decide(
         internal: request.internal,
         exit: request.exit,
         mtu: request.mtu,
+        said: request.said.clone(),
         labels: request.labels.clone(),
         docker: docker.map(|docker| DockerOrigin {
             host: me,
@@ -302,6 +303,8 @@ fn request(document: &Document<NetworkName, NetworkSpec>) -> NetworkRequest {
         internal: spec.internal.unwrap_or_default(),
         exit: spec.exit.unwrap_or_default(),
         mtu: spec.mtu,
+        // Documents tell defaults too, which nobody has asked to see on engines.
+        said: BTreeSet::new(),
         labels: labels.unwrap_or_default(),
         docker: None,
     }

@@ -232,6 +232,7 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
         internal,
         exit,
         mtu,
+        said,
         labels,
         docker: _,
     } = network();
@@ -246,6 +247,7 @@ fn every_call_arrives_as_it_was_sent_and_its_answer_returns() {
         internal,
         exit,
         mtu,
+        said,
         labels: labels.clone(),
         docker: Some(DockerNetwork { id: "1d46".to_owned() }),
     }) => network());

@@ -236,6 +236,7 @@ impl Api for FakeApi {
             internal: request.internal,
             exit: request.exit,
             mtu: request.mtu,
+            said: request.said,
             labels: request.labels,
             docker: request.docker.map(|d| DockerOrigin {
                 host: self.me,

@@ -30,6 +30,7 @@ services:
 networks:
   front:
     driver: hopsack
+    driver_opts: { hopsack.gateway: hopsack, hopsack.isolation: full }
     enable_ipv6: true
     labels: { tier: outer }
     ipam:
