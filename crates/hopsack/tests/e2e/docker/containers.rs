@@ -29,6 +29,13 @@ fn an_address_is_free_again_when_its_container_stops_or_goes() {
     engines.end();
 }
 
+/// An IPv4 address close to another that nothing has.
+fn free_beside(address: IpAddr, taken: &[IpAddr]) -> IpAddr {
+    let IpAddr::V4(address) = address else { panic!("{address} is not of the subnet") };
+    let near = (1..8).map(|bits| IpAddr::V4((u32::from(address) ^ bits).into()));
+    near.into_iter().find(|near| !taken.contains(near)).unwrap()
+}
+
 #[test]
 fn a_given_address_may_lie_anywhere_in_the_subnet() {
     require!(Root, Docker, Busybox, Vxlan, Nft);
@@ -38,12 +45,14 @@ fn a_given_address_may_lie_anywhere_in_the_subnet() {
         engines.run(host, "c1", "--net web");
     }
     let first = HOSTS.map(|host| engines.address(host, "c1", "web"));
-    // The neighbour of an address of h1 lies in h1's block; h2 and h3 take some there, and h1 in theirs.
-    let beside = |address: IpAddr| match address {
-        IpAddr::V4(address) => IpAddr::V4((u32::from(address) ^ 1).into()),
-        IpAddr::V6(_) => panic!("{address} is not of the subnet"),
-    };
-    for (host, wanted) in [("h2", beside(first[0])), ("h3", beside(first[1])), ("h1", beside(first[2]))] {
+    // Near an address of h1 lies h1's block; h2 and h3 take some there, and h1 in theirs. Which part of the subnet that is
+    // is chance.
+    let mut taken: Vec<IpAddr> = first.to_vec();
+    taken
+        .extend(["10.50.0.0", "10.50.0.1", "10.50.0.9", "10.50.0.255"].map(|a| a.parse::<IpAddr>().unwrap()));
+    for (host, near) in [("h2", first[0]), ("h3", first[1]), ("h1", first[2])] {
+        let wanted = free_beside(near, &taken);
+        taken.push(wanted);
         engines.run(host, "c2", &format!("--net web --ip {wanted}"));
         assert_eq!(engines.address(host, "c2", "web"), wanted);
         for other in HOSTS {
