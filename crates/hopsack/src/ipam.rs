@@ -27,11 +27,16 @@ pub fn run(client: &Client, command: Command, out: &mut Output<'_>) -> Result<()
 }
 
 fn show(ipam: &IpamStatus, out: &mut Output<'_>) -> Result<(), CommandError> {
-    show_pools(ipam, out)?;
+    // Of one network none, if its subnets were given.
+    if !ipam.pools.is_empty() {
+        show_pools(ipam, out)?;
+    }
     if ipam.networks.is_empty() {
         return Ok(());
     }
-    out.line("")?;
+    if !ipam.pools.is_empty() {
+        out.line("")?;
+    }
     show_subnets(&ipam.networks, out)?;
     out.line("")?;
     show_blocks(&ipam.networks, out)?;
@@ -215,6 +220,12 @@ mod tests {
     #[test]
     fn pools_subnets_blocks_and_holders_are_shown() {
         assert_eq!(text_of(|out| show(&ipam(), out)), include_str!("ipam.golden"));
+    }
+
+    #[test]
+    fn a_network_whose_subnets_were_given_has_no_pools_to_show() {
+        let text = text_of(|out| show(&IpamStatus { pools: Vec::new(), ..ipam() }, out));
+        assert!(text.starts_with("NETWORK  SUBNET"), "{text}");
     }
 
     #[test]
