@@ -111,7 +111,8 @@ fn faults(member: &Member, status: &ClusterStatus) -> Vec<Fault> {
         faults.push(Fault::new(text, "systemctl restart hopsack"));
     }
     if !status.store.connected {
-        let text = "the cluster's state cannot be written from here and may be out of date: check the network to the voters";
+        let text = "the cluster's state cannot be written from here and may be out of date: check the network to the voters, and \
+                    whether this host's disk is full";
         faults.push(Fault::new(text, "hopsack host ls"));
     }
     faults.extend(left_over(member));
