@@ -1,7 +1,7 @@
 //! Where addresses come from: pools, subnets, blocks; never twice, and to the last one.
 
 use crate::refusals::matches;
-use crate::scene::{SETTLED, Scene};
+use crate::scene::{SETTLED, Scene, free_beside};
 use hopsack_api::client::{Client, ClientError};
 use hopsack_api::{AllocateRequest, ErrorCode};
 use hopsack_lab::{AGENT, Afterwards, Host, HostKind, Inside, Signal, Topology, require, wait};
@@ -192,17 +192,20 @@ fn a_certain_address_is_had_from_anywhere_in_the_subnet() {
     scene.network("web", &["--subnet", "10.40.1.0/24", "--subnet", "fd40:0:0:1::/64"]);
     let one = scene.attach("h1", "c1", "web", &[]);
     // Next to the other's, and so in the block of the other host.
-    let next: Vec<String> = one.addresses.iter().map(|address| beside(*address).to_string()).collect();
+    let mut taken = ["10.40.1.0", "10.40.1.1", "10.40.1.255", "fd40:0:0:1::", "fd40:0:0:1::1"]
+        .map(|address| address.parse().unwrap())
+        .to_vec();
+    taken.extend(&one.addresses);
+    let next = one.addresses.iter().map(|address| free_beside(*address, &taken).to_string());
+    let next: Vec<String> = next.collect();
     let two = scene.attach("h2", "c2", "web", &["--ip", &next[0], "--ip", &next[1]]);
     assert_eq!(two.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), next);
     for address in &two.addresses {
         one.await_reach(*address);
     }
-    // Which host's block comes first in the subnet is chance, so one of the two may have its first address.
-    let first = ["10.40.1.2", "10.40.1.3", "10.40.1.4"].into_iter();
-    let mut first =
-        first.filter(|text| ![&one, &two].iter().any(|c| c.addresses.contains(&text.parse().unwrap())));
-    for wanted in [first.next().unwrap(), "10.40.1.254", "fd40:0:0:1:ffff:ffff:ffff:ffff"] {
+    taken.extend(&two.addresses);
+    let first = free_beside("10.40.1.1".parse().unwrap(), &taken).to_string();
+    for wanted in [&first, "10.40.1.254", "fd40:0:0:1:ffff:ffff:ffff:ffff"] {
         for (host, container) in [("h1", "c3"), ("h2", "c4")] {
             let there = scene.attach(host, container, "web", &["--ip", wanted]);
             assert!(there.addresses.contains(&wanted.parse().unwrap()));
@@ -210,21 +213,6 @@ fn a_certain_address_is_had_from_anywhere_in_the_subnet() {
         }
     }
     scene.end();
-}
-
-/// A neighbouring address that is in the same block, and neither the first nor the last of a subnet.
-fn beside(address: IpAddr) -> IpAddr {
-    let inner = |last: u8| !matches!(last, 0 | u8::MAX);
-    match address {
-        IpAddr::V4(address) => {
-            let near = [1, 2].map(|bit| std::net::Ipv4Addr::from_bits(address.to_bits() ^ bit));
-            near.into_iter().find(|near| inner(near.octets()[3])).unwrap().into()
-        }
-        IpAddr::V6(address) => {
-            let near = [1, 2].map(|bit| std::net::Ipv6Addr::from_bits(address.to_bits() ^ bit));
-            near.into_iter().find(|near| inner(near.octets()[15])).unwrap().into()
-        }
-    }
 }
 
 #[test]

@@ -1,52 +1,32 @@
 //! A disk that is full: what cannot be done is refused in a line, and nothing that was is lost.
 
+use crate::bare::{Bare, stop};
 use crate::refusals::matches;
-use crate::scene::{Machine, PROGRAM, SETTLED};
-use hopsack_lab::{Host, HostKind, Inside, Lab, Options, Output, Running, Signal, Topology};
-use hopsack_lab::{leftovers, require, wait};
+use hopsack_lab::{Inside, require};
 use serde_json::Value;
-use std::time::Duration;
 
-const SOCKET: &str = "/run/small.sock";
+/// The agent that has a small disk for its state directory.
+const SMALL: &str = "small";
+/// What fills the disk.
+const FILL: &str = "/var/lib/small/fill";
 /// A label that makes a network larger than what the voter's file has kept free.
 const LARGE: usize = 60_000;
 
-/// A host with a small disk for its agent's state directory; it goes with the host.
-struct Small {
-    lab: Lab,
-    host: Host,
-    _machine: Machine,
-}
-
-impl Small {
-    fn up() -> Self {
-        let machine = Machine::shared();
-        let topology = Topology::numbered(1, &[], HostKind::Plain).unwrap();
-        let lab = Lab::up(topology, Options::unique("e2e", PROGRAM)).unwrap();
-        let host = lab.host("h1").unwrap();
-        host.run(&["mkdir", "/run/small"]).unwrap();
-        host.run(&["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", "/run/small"]).unwrap();
-        Self { lab, host, _machine: machine }
-    }
-
-    /// Starts the agent and waits until it answers.
-    fn agent(&self) -> Running {
-        let state = ["--no-docker", "--log", "warn", "--state-dir", "/run/small/state", "--socket", SOCKET];
-        let running = self.host.spawn(&[&[PROGRAM, "agent"], &state[..]].concat()).unwrap();
-        wait::until("the agent answers", SETTLED, || self.ask(&["status"]).success()).unwrap();
-        running
-    }
-
-    fn ask(&self, words: &[&str]) -> Output {
-        self.host.exec(&[&[PROGRAM, "--socket", SOCKET], words].concat()).unwrap()
+impl Bare {
+    /// A host with a disk of 12 MiB for the agent's state directory; it goes with the host.
+    fn with_a_small_disk() -> Self {
+        let bare = Self::up();
+        bare.host.run(&["mkdir", "/var/lib/small"]).unwrap();
+        bare.host.run(&["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", "/var/lib/small"]).unwrap();
+        bare
     }
 
     fn done(&self, words: &[&str]) -> String {
-        self.ask(words).checked().unwrap().stdout
+        self.ask(SMALL, words).checked().unwrap().stdout
     }
 
     fn refused(&self, words: &[&str], expected: &str) {
-        let output = self.ask(words);
+        let output = self.ask(SMALL, words);
         let said = output.stderr.trim();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(matches(said, expected), "{words:?}\n said     {said}\n expected {expected}");
@@ -54,37 +34,24 @@ impl Small {
     }
 
     fn fill(&self) {
-        let full = self.host.exec(&["dd", "if=/dev/zero", "of=/run/small/fill", "bs=4k"]).unwrap();
+        let full = self.host.exec(&["dd", "if=/dev/zero", &format!("of={FILL}"), "bs=4k"]).unwrap();
         assert!(full.stderr.contains("No space left"), "{full:?}");
     }
 
     fn free(&self) {
-        self.host.run(&["rm", "/run/small/fill"]).unwrap();
+        self.host.run(&["rm", FILL]).unwrap();
     }
 
     fn faults(&self) -> Value {
         serde_json::from_str::<Value>(&self.done(&["status", "-o", "json"])).unwrap()["faults"].clone()
-    }
-
-    /// Ends the agent, which goes in order though its disk was full.
-    fn stop(agent: Running) {
-        agent.signal(Signal::SIGTERM).unwrap();
-        let output = agent.wait(Duration::from_secs(10)).unwrap();
-        assert!(output.success(), "{output:?}");
-    }
-
-    fn end(self) {
-        let name = self.lab.name();
-        self.lab.down().unwrap();
-        assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
     }
 }
 
 #[test]
 fn on_a_full_disk_nothing_is_made_and_nothing_lost_and_with_room_again_all_goes_on() {
     require!(Root, Nft);
-    let small = Small::up();
-    let agent = small.agent();
+    let small = Bare::with_a_small_disk();
+    let agent = small.start(SMALL);
     small.done(&["init"]);
     small.done(&["network", "create", "web"]);
     for container in ["c1", "c2"] {
@@ -93,7 +60,7 @@ fn on_a_full_disk_nothing_is_made_and_nothing_lost_and_with_room_again_all_goes_
     small.done(&["attach", "c1", "--network", "web"]);
     let before = small.done(&["endpoint", "ls"]);
     small.fill();
-    let full = "error: cannot write /run/small/state/endpoints.json: is the disk full, or read-only?: No space left on *";
+    let full = "error: cannot write /var/lib/small/endpoints.json: is the disk full, or read-only?: No space left on *";
     small.refused(&["attach", "c2", "--network", "web"], full);
     small.refused(&["detach", "c1", "--network", "web"], full);
     assert_eq!(small.done(&["endpoint", "ls"]), before);
@@ -101,18 +68,18 @@ fn on_a_full_disk_nothing_is_made_and_nothing_lost_and_with_room_again_all_goes_
     small.done(&["attach", "c2", "--network", "web"]);
     small.done(&["detach", "c1", "--network", "web"]);
     let after = small.done(&["endpoint", "ls"]);
-    Small::stop(agent);
-    let agent = small.agent();
+    stop(agent);
+    let agent = small.start(SMALL);
     assert_eq!(small.done(&["endpoint", "ls"]), after, "the agent that started again knows others");
-    Small::stop(agent);
+    stop(agent);
     small.end();
 }
 
 #[test]
 fn a_voter_whose_disk_failed_says_so_serves_what_it_knows_and_loses_nothing() {
     require!(Root, Nft);
-    let small = Small::up();
-    let agent = small.agent();
+    let small = Bare::with_a_small_disk();
+    let agent = small.start(SMALL);
     small.done(&["init"]);
     small.done(&["network", "create", "web"]);
     assert_eq!(small.faults(), serde_json::json!([]));
@@ -127,12 +94,12 @@ fn a_voter_whose_disk_failed_says_so_serves_what_it_knows_and_loses_nothing() {
     assert!(faults.contains("store has stopped") && faults.contains("systemctl restart hopsack"), "{faults}");
     assert!(small.done(&["network", "ls"]).contains("web"));
     small.free();
-    Small::stop(agent);
-    let agent = small.agent();
+    stop(agent);
+    let agent = small.start(SMALL);
     small.done(&["network", "create", "other"]);
     let listed = small.done(&["network", "ls"]);
     assert!(listed.contains("web") && listed.contains("other"), "{listed}");
     assert_eq!(small.faults(), serde_json::json!([]));
-    Small::stop(agent);
+    stop(agent);
     small.end();
 }

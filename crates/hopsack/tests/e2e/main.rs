@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what several tests share")]
 
 mod addresses;
+mod bare;
 mod cluster;
 mod disk;
 mod docker;

@@ -56,6 +56,16 @@ pub fn with_an_outsider() -> Topology {
         .unwrap()
 }
 
+/// An address close to another, and so most likely in the same block, that nothing has. Which part of a subnet a host
+/// gets is chance.
+pub fn free_beside(address: IpAddr, taken: &[IpAddr]) -> IpAddr {
+    let near = (1..8).map(|bits| match address {
+        IpAddr::V4(address) => IpAddr::V4((u32::from(address) ^ bits).into()),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) ^ u128::from(bits)).into()),
+    });
+    near.into_iter().find(|near| !taken.contains(near)).unwrap()
+}
+
 /// A lab with agents. Gone when it is dropped; after a panic it tells what it saw.
 pub struct Scene {
     /// The lab.

@@ -1,60 +1,13 @@
 //! What an agent says when it cannot start: one line on standard error, a status that is not zero, its files as they
 //! were.
 
+use crate::bare::{Bare, agent, stop};
 use crate::refusals::matches;
-use crate::scene::{Machine, PROGRAM, SETTLED};
-use hopsack_lab::{Host, HostKind, Inside, Lab, Options, Output, Running, Signal, Topology, leftovers};
-use hopsack_lab::{require, wait};
+use crate::scene::{PROGRAM, SETTLED};
+use hopsack_lab::{Inside, require, wait};
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// A lab of one host, with agents that the test starts by itself. Each has a name, and a state directory and a socket
-/// of that name.
-struct Bare {
-    lab: Lab,
-    host: Host,
-    _machine: Machine,
-}
-
-/// The command line of an agent.
-fn agent(name: &str) -> String {
-    format!("{PROGRAM} agent --no-docker --log warn --state-dir /var/lib/{name} --socket /run/{name}.sock")
-}
 
 impl Bare {
-    fn up() -> Self {
-        let machine = Machine::shared();
-        let topology = Topology::numbered(1, &[], HostKind::Plain).unwrap();
-        let lab = Lab::up(topology, Options::unique("e2e", PROGRAM)).unwrap();
-        let host = lab.host("h1").unwrap();
-        Self { lab, host, _machine: machine }
-    }
-
-    fn end(self) {
-        let name = self.lab.name();
-        self.lab.down().unwrap();
-        assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
-    }
-
-    /// A file of an agent's state directory.
-    fn file(&self, name: &str, file: &str) -> PathBuf {
-        self.host.var_lib().join(name).join(file)
-    }
-
-    /// Starts an agent and waits until it answers.
-    fn start(&self, name: &str) -> Running {
-        let running = self.host.spawn(&["sh", "-c", &format!("exec {}", agent(name))]).unwrap();
-        wait::until("the agent answers", SETTLED, || self.ask(name, &["status"]).success()).unwrap();
-        running
-    }
-
-    /// Asks an agent.
-    fn ask(&self, name: &str, words: &[&str]) -> Output {
-        let socket = format!("/run/{name}.sock");
-        self.host.exec(&[&[PROGRAM, "--socket", &socket], words].concat()).unwrap()
-    }
-
     /// Makes a cluster with one container, and ends its agent.
     fn lived(&self, name: &str) {
         let running = self.start(name);
@@ -73,12 +26,6 @@ impl Bare {
         assert!(matches(said, expected), "{command}\n said     {said}\n expected {expected}");
         assert_eq!(said.lines().count(), 1, "not one line: {said}");
     }
-}
-
-fn stop(running: Running) {
-    running.signal(Signal::SIGTERM).unwrap();
-    let output = running.wait(Duration::from_secs(10)).unwrap();
-    assert!(output.success(), "{output:?}");
 }
 
 #[test]

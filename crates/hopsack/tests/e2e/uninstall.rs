@@ -3,16 +3,8 @@
 use crate::scene::{BOTH_FAMILIES, SETTLED, Scene};
 use hopsack_lab::{AGENT, HostSpec, IMAGE, Inside, SegmentSpec, Topology, require, wait};
 
-/// Links, addresses, routes, rules, firewalls and settings of a host, as people see them. Counters are left out.
-const LOOK: &str = "
-ip -o address | sed 's/ valid_lft.*//'
-ip -o link | sed 's/^[0-9]*: //'
-for family in -4 -6; do ip $family rule; ip $family route show table all; done
-nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'
-grep -r '' /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf 2>/dev/null | sort
-find /run/docker -name 'hopsack*'
-true
-";
+/// The network of a host, and where Docker looks for us.
+const LOOK: &str = concat!(include_str!("../network.sh"), "find /run/docker -name 'hopsack*'; true\n");
 
 /// h1 with Docker, h2 without, on one segment.
 fn two_hosts() -> Topology {

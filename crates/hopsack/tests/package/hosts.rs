@@ -10,15 +10,9 @@ use std::time::Duration;
 const PACKAGE: &str = "/root/hopsack.deb";
 /// For what takes a second on a real host.
 const SETTLED: Duration = Duration::from_secs(120);
-/// All that a network is made of, and files: what a purge has to leave as it was. Counters and times are left out.
-const LOOK: &str = "
-ip -o address | sed 's/ valid_lft.*//'
-ip -o link | sed 's/^[0-9]*: //'
-for family in -4 -6; do ip $family rule; ip $family route show table all; done
-nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'
-grep -r '' /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf 2>/dev/null | sort
-find /etc /run /usr /var -xdev -path '*hopsack*'
-";
+/// The network of a host, and files: what a purge has to leave as it was.
+const LOOK: &str =
+    concat!(include_str!("../network.sh"), "find /etc /run /usr /var -xdev -path '*hopsack*'\n");
 
 /// Runs a command that has to succeed.
 fn run(host: &mut Machine, command: &str) -> String {
@@ -73,7 +67,7 @@ fn install(host: &mut Machine, address: &str) -> Vec<String> {
     run(host, "ip route add default via 10.77.1.254");
     insist(host, "[ -z \"$(ip address show tentative)\" ]");
     let before = look(host);
-    run(host, &format!("dpkg -i {PACKAGE}"));
+    run(host, &format!("apt-get install -y {PACKAGE}"));
     assert_eq!(run(host, "systemctl is-enabled hopsack && systemctl is-active hopsack"), "enabled\nactive\n");
     assert_eq!(run(host, "systemctl show -P StatusText hopsack"), "answers callers\n");
     assert_eq!(run(host, "systemd-analyze --man=no verify hopsack.service"), "");

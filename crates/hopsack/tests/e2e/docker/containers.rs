@@ -1,6 +1,7 @@
 //! Containers and their addresses: given, chosen, freed, changed while they run.
 
 use super::*;
+use crate::scene::free_beside;
 use hopsack_lab::require;
 
 #[test]
@@ -27,13 +28,6 @@ fn an_address_is_free_again_when_its_container_stops_or_goes() {
         engines.await_ping("h1", "c1", *address);
     }
     engines.end();
-}
-
-/// An IPv4 address close to another that nothing has.
-fn free_beside(address: IpAddr, taken: &[IpAddr]) -> IpAddr {
-    let IpAddr::V4(address) = address else { panic!("{address} is not of the subnet") };
-    let near = (1..8).map(|bits| IpAddr::V4((u32::from(address) ^ bits).into()));
-    near.into_iter().find(|near| !taken.contains(near)).unwrap()
 }
 
 #[test]
