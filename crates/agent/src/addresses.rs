@@ -20,7 +20,7 @@ use hopsack_types::resource::{Ledger, Wanted};
 use hopsack_types::{Cidr, Family, HostId, Network, NetworkId, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -68,6 +68,8 @@ pub struct Addresses {
     intent: watch::Receiver<IntentAt>,
     journal: JournalFile,
     book: Mutex<Book>,
+    /// Addresses that are somebody's in the book, and that nobody was told of yet: their records are on the way to disk.
+    untold: Mutex<BTreeSet<(NetworkId, IpAddr)>>,
     /// Kept from one caller to the next: the ledger of a large cluster takes longer to parse than to use.
     read: Mutex<BTreeMap<NetworkId, Arc<Read>>>,
     waiting: Mutex<Waiting>,
@@ -93,6 +95,7 @@ impl Addresses {
             intent,
             journal,
             book: Mutex::new(book),
+            untold: Mutex::default(),
             read: Mutex::default(),
             waiting: Mutex::default(),
             work: Notify::new(),
@@ -161,7 +164,7 @@ impl Addresses {
     ) -> Result<Result<IpAddr, IpamError>, AgentError> {
         self.journal.retry().await?;
         let now = self.now();
-        let (found, held_before, ticket) = {
+        let (found, ticket) = {
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
             let allocator = book.network_mut(network);
             let held: Vec<IpAddr> = allocator.held_by(handle).collect();
@@ -173,18 +176,23 @@ impl Addresses {
                 Ok(found) => found,
                 Err(error) => return Ok(Err(error)),
             };
+            if !held.contains(&found) {
+                self.untold().insert((network, found));
+            }
             let record = Record::Allocate { network, address: found, handle: handle.clone() };
-            (found, held.contains(&found), self.journal.put(&[record])?)
+            (found, self.journal.put(&[record])?)
         };
         let synced = self.journal.sync(ticket).await;
         self.with_book(|book| {
             let allocator = book.network_mut(network);
+            let (holds, untold) =
+                (allocator.holder(found) == Some(handle), self.untold().remove(&(network, found)));
             match synced {
-                // Another call for the same holder was the first, and has taken it back.
-                Ok(()) if allocator.holder(found) != Some(handle) => Err(given_back(found)),
+                // Another call for the same holder has failed, and has taken it back.
+                Ok(()) if !holds => Err(given_back(found)),
                 Ok(()) => Ok(Ok(found)),
-                // Whoever asks again has it since an earlier call, and keeps it.
-                Err(error) if held_before => Err(error),
+                // Somebody was told of it, by an earlier call or by one that came later and was written first.
+                Err(error) if !holds || !untold => Err(error),
                 Err(error) => {
                     // The record stays in line for the disk, so its end has to stand behind it.
                     allocator.release(self.now(), found, handle);
@@ -194,6 +202,10 @@ impl Addresses {
                 }
             }
         })
+    }
+
+    fn untold(&self) -> MutexGuard<'_, BTreeSet<(NetworkId, IpAddr)>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What to tell a caller whose request cannot be met here: nothing yet, while others may still give something.

@@ -73,6 +73,19 @@ async fn of_two_calls_for_one_holder_none_keeps_an_address_that_the_other_has_gi
 }
 
 #[tokio::test]
+async fn a_call_that_failed_leaves_the_address_that_a_later_one_was_told_of() {
+    let (_folder, addresses, network) = host().await;
+    let room = addresses.journal.fill_disk().await;
+    let mut first = Box::pin(addresses.take(network, HOLDER));
+    assert!(first.as_mut().now_or_never().is_none(), "its write is under way");
+    // Once that has failed; the first has not heard of it.
+    addresses.journal.make_room(room).await;
+    let second = addresses.take(network, HOLDER).await.unwrap();
+    assert!(first.await.is_err());
+    assert_eq!(addresses.in_use(network), BTreeMap::from([(second, HOLDER.to_owned())]));
+}
+
+#[tokio::test]
 async fn a_full_disk_lets_no_line_of_records_grow_and_takes_no_address() {
     let (_folder, addresses, network) = host().await;
     let kept = addresses.take(network, HOLDER).await.unwrap();
