@@ -13,9 +13,9 @@ mod operations;
 use crate::apply::{Published, apply};
 use crate::{Applied, Kernel, KernelError, Silent};
 use forward::ForwardChains;
+use hopsack_netlink::Socket;
 use hopsack_netlink::generation::generation;
 use hopsack_netlink::link::LinkChange;
-use hopsack_netlink::{Socket, sysctl};
 use hopsack_nft::Nft;
 use hopsack_plan::HostState;
 use hopsack_types::IfName;
@@ -117,7 +117,7 @@ impl Kernel for LinuxKernel {
         if self.socket.skipped() > skipped {
             tracing::debug!("this kernel lists objects in a form that is newer than this program");
         }
-        state.sysctls = observe_sysctls(&desired.sysctls);
+        state.sysctls = self.socket.settings(desired.sysctls.keys())?;
         // Read before the rules: what changes between is then found at the next look.
         let generation = generation()?;
         state.firewall = self.observe_firewall(generation)?;
@@ -132,20 +132,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
-        let sysctls = observe_sysctls(&left.sysctls);
+        let sysctls = self.socket.settings(left.sysctls.keys())?;
         Ok(Silent { sysctls, forward_accept: self.forward.observe(&left.forward_accept, generation()?) })
     }
-}
-
-fn observe_sysctls(names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    names
-        .keys()
-        .filter_map(|name| match sysctl::read(name) {
-            Ok(value) => Some((name.clone(), value?)),
-            Err(error) => {
-                tracing::debug!(%error, "a setting cannot be read");
-                None
-            }
-        })
-        .collect()
 }

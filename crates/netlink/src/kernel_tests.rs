@@ -7,6 +7,7 @@ use crate::route::{Kind as RouteKind, Route, RouteFilter};
 use crate::rule::Rule;
 use crate::{Socket, conntrack, sysctl};
 use hopsack_types::{Family, IfName, Mac, Protocol};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
@@ -251,6 +252,59 @@ fn rules_and_neighbours_read_back_and_go() {
 }
 
 #[test]
+fn many_settings_read_together_are_as_their_files_have_them() {
+    with_bridge(|socket, _| {
+        for link in ["b1", "b.2", "b3"] {
+            socket.create_bridge(&Base { name: &name(link), mac: None, mtu: 1400 }).unwrap();
+        }
+        // Too small for IPv6, so that its settings go.
+        let b3 = socket.link(&name("b3")).unwrap().unwrap().index;
+        socket.change_link(b3, &LinkChange { mtu: Some(1000), ..LinkChange::default() }).unwrap();
+        let known = [
+            "ipv4/conf/DEV/accept_redirects",
+            "ipv4/conf/DEV/proxy_arp",
+            "ipv4/conf/DEV/route_localnet",
+            "ipv4/conf/DEV/rp_filter",
+            "ipv4/conf/DEV/send_redirects",
+            "ipv4/neigh/DEV/proxy_delay",
+            "ipv6/conf/DEV/accept_dad",
+            "ipv6/conf/DEV/accept_ra",
+            "ipv6/conf/DEV/accept_redirects",
+            // Of no use to us, so they are read from their files.
+            "ipv4/conf/DEV/forwarding",
+            "ipv6/neigh/DEV/proxy_delay",
+        ];
+        let of = |link: &str| known.map(|setting| format!("net/{}", setting.replace("DEV", link)));
+        let mut names: Vec<String> =
+            ["lo", "b0", "b1", "b.2", "b3", "gone"].into_iter().flat_map(of).collect();
+        names.extend(["net/ipv4/ip_forward", "net/ipv6/conf/all/accept_ra"].map(str::to_owned));
+        let by_file = || {
+            let read = |name: &String| Some((name.clone(), sysctl::read(name).unwrap()?));
+            names.iter().filter_map(read).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(socket.settings(names.iter()).unwrap(), by_file());
+        // Each with a value that no other has, as far as the kernel takes it.
+        for (number, setting) in (0_u32..).zip(&of("b1")) {
+            // Times are kept in the kernel's ticks, of which two of these may be one.
+            let value = number * 2;
+            let kept = if setting.contains("redirects") || setting.ends_with("forwarding") {
+                number % 2
+            } else {
+                value
+            };
+            let kept = if setting.ends_with("rp_filter") { 2 } else { kept };
+            sysctl::write(setting, &kept.to_string()).unwrap();
+        }
+        let together = socket.settings(names.iter()).unwrap();
+        assert_eq!(together, by_file());
+        assert_eq!(together["net/ipv4/neigh/b1/proxy_delay"], "10");
+        assert_eq!(together["net/ipv6/conf/b1/accept_ra"], "14");
+        assert!(!together.contains_key("net/ipv6/conf/b3/accept_ra"), "{together:?}");
+        assert!(!together.contains_key("net/ipv4/conf/gone/proxy_arp"), "{together:?}");
+    });
+}
+
+#[test]
 fn the_monitor_tells_what_changed_and_who_did_it() {
     with_bridge(|socket, index| {
         let mut monitor = Monitor::open().unwrap();
@@ -260,7 +314,8 @@ fn the_monitor_tells_what_changed_and_who_did_it() {
         socket.delete_link(index).unwrap();
         let mut changes = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let wanted = |change: &crate::monitor::Change| change.topic == Topic::Link && change.removed;
+        let wanted =
+            |change: &crate::monitor::Change| matches!(change.topic, Topic::Link { .. }) && change.removed;
         while !changes.iter().any(wanted) {
             assert!(Instant::now() < deadline, "only {changes:?}");
             for event in monitor.wait(Some(Duration::from_millis(100)), None).unwrap() {
@@ -272,7 +327,7 @@ fn the_monitor_tells_what_changed_and_who_did_it() {
         }
         let by_us =
             |topic| changes.iter().any(|change| change.topic == topic && change.port == socket.port());
-        assert!(by_us(Topic::Address), "{changes:?}");
+        assert!(by_us(Topic::Address { link_local: false }), "{changes:?}");
         assert!(by_us(Topic::Route { protocol: PROTOCOL }), "{changes:?}");
         assert!(by_us(Topic::Neighbour { permanent: true }), "{changes:?}");
     });

@@ -16,6 +16,7 @@ mod netfilter;
 pub mod netns;
 pub mod route;
 pub mod rule;
+mod settings;
 mod socket;
 pub mod sysctl;
 

@@ -29,6 +29,8 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// Its cable, or its other end, is up too.
+    pub carrier: bool,
     /// The index of the other end of a pair (`IFLA_LINK`).
     pub peer: Option<u32>,
     /// The other end is in another namespace, so that `peer` counts there.
@@ -202,7 +204,7 @@ fn base_attributes(base: &Base<'_>) -> Vec<LinkAttribute> {
 }
 
 /// Links whose names we would not accept are strangers' for sure and left out.
-fn decode(message: &RouteNetlinkMessage) -> Option<Link> {
+pub(crate) fn decode(message: &RouteNetlinkMessage) -> Option<Link> {
     let RouteNetlinkMessage::NewLink(message) = message else { return None };
     let mut name = None;
     let mut link = Link {
@@ -213,6 +215,7 @@ fn decode(message: &RouteNetlinkMessage) -> Option<Link> {
         mac: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         peer: None,
         peer_elsewhere: false,
     };

@@ -1,8 +1,11 @@
-//! Notifications: which kernel table of this namespace has just changed, and through which socket. Only that; what is
-//! there now is read anew by whoever cares, because notifications can be lost.
+//! Notifications: which kernel table of this namespace has just changed, and through which socket. Only that, but for links,
+//! which are told again and again as they were; what is there now is read anew by whoever cares, because notifications can
+//! be lost.
 
 use crate::error::{NetlinkError, errno_of};
 use crate::generation::NEW_GENERATION;
+use crate::link::{self, Link};
+use crate::socket::decode;
 use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
@@ -17,13 +20,13 @@ const QUEUE_BYTES: u32 = 4 << 20;
 const MESSAGE_BYTES: usize = 64 << 10;
 /// `NFNLGRP_NFTABLES` of `linux/netfilter/nfnetlink.h`.
 const GROUP_NFTABLES: u32 = 7;
-/// `AF_BRIDGE`: neighbour messages of this family are forwarding entries.
+/// `AF_BRIDGE`: neighbour messages of this family are forwarding entries, link messages are of a bridge's ports.
 const FAMILY_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 /// `NUD_PERMANENT` of `linux/neighbour.h`.
 const STATE_PERMANENT: u16 = 0x80;
 
 /// What a [`Monitor`] tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Something has changed.
     Changed(Change),
@@ -32,7 +35,7 @@ pub enum Event {
 }
 
 /// One change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Where.
     pub topic: Topic,
@@ -45,12 +48,18 @@ pub struct Change {
 }
 
 /// The tables that are watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topic {
     /// Links.
-    Link,
+    Link {
+        /// As it is now; none if it is gone, or if the notification does not tell all of it.
+        now: Option<Box<Link>>,
+    },
     /// Addresses.
-    Address,
+    Address {
+        /// Of the link only (`RT_SCOPE_LINK`), like those that the kernel gives every link for IPv6.
+        link_local: bool,
+    },
     /// Routes.
     Route {
         /// Who made the route (`rtm_protocol`).
@@ -165,15 +174,24 @@ fn drain(
 }
 
 /// Reads the fixed head of a notification only, at the offsets of the structures in `linux/rtnetlink.h`, because a
-/// thousand routes may come at once and an event needs no more.
+/// thousand routes may come at once and an event needs no more. Links are fewer.
 fn change_of(message: &NetlinkBuffer<&[u8]>) -> Option<Change> {
     let payload = message.payload();
     // `ifi_index`, `ifa_index` and `ndm_ifindex` all stand here.
     let device = payload.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
     let kind = message.message_type();
     let (topic, device) = match kind {
-        libc::RTM_NEWLINK | libc::RTM_DELLINK => (Topic::Link, device),
-        libc::RTM_NEWADDR | libc::RTM_DELADDR => (Topic::Address, device),
+        libc::RTM_NEWLINK => {
+            // What a bridge tells of its ports leaves out most of what they are.
+            let whole = payload.first() != Some(&FAMILY_BRIDGE);
+            let now = whole.then(|| decode(message)).flatten();
+            (Topic::Link { now: now.as_ref().and_then(link::decode).map(Box::new) }, device)
+        }
+        libc::RTM_DELLINK => (Topic::Link { now: None }, device),
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => {
+            // `ifa_scope`.
+            (Topic::Address { link_local: payload.get(3) == Some(&libc::RT_SCOPE_LINK) }, device)
+        }
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => (Topic::Route { protocol: *payload.get(5)? }, None),
         libc::RTM_NEWRULE | libc::RTM_DELRULE => (Topic::Rule, None),
         libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH if payload.first() == Some(&FAMILY_BRIDGE) => {

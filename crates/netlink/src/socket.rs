@@ -190,7 +190,8 @@ impl Socket {
     }
 }
 
-fn decode(message: &NetlinkBuffer<&[u8]>) -> Option<RouteNetlinkMessage> {
+/// Reads one message in full.
+pub(crate) fn decode(message: &NetlinkBuffer<&[u8]>) -> Option<RouteNetlinkMessage> {
     let header = <NetlinkHeader as Parseable<NetlinkBuffer<&[u8]>>>::parse(message).ok()?;
     RouteNetlinkMessage::deserialize(&header, message.payload()).ok()
 }
