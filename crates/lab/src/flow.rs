@@ -33,6 +33,11 @@ impl UdpFlow {
         Ok(Self { sender, receiver })
     }
 
+    /// Waits until the first datagram has come: what is lost from now on is lost in a gap.
+    pub fn await_first(&mut self, patience: Duration) -> Result<()> {
+        self.receiver.await_line("first", patience)
+    }
+
     /// Waits for the sender to be done and gives what the receiver saw.
     pub fn finish(self, patience: Duration) -> Result<UdpReport> {
         self.sender.wait(patience)?.checked()?;

@@ -28,7 +28,10 @@ fn await_line(scene: &Scene, host: &str, line: [&str; 3]) {
 /// Numbered datagrams, 1,000 a second, from one to the other.
 fn flow(pair: &[Attached; 2], seconds: u64) -> UdpFlow {
     let target = SocketAddr::new(pair[1].address(), 5000);
-    UdpFlow::start(&pair[0].container, &pair[1].container, target, 1000, seconds * 1000).unwrap()
+    let (from, to) = (&pair[0].container, &pair[1].container);
+    let mut flow = UdpFlow::start(from, to, target, 1000, seconds * 1000).unwrap();
+    flow.await_first(PATIENCE).unwrap();
+    flow
 }
 
 #[test]

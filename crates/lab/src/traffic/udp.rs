@@ -77,6 +77,13 @@ impl Send {
     }
 }
 
+/// Told as soon as it has come.
+#[derive(Serialize)]
+struct First {
+    /// The number of the datagram that came first.
+    first: u64,
+}
+
 /// What came of numbered datagrams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UdpReport {
@@ -92,7 +99,7 @@ pub struct UdpReport {
     pub reordered: u64,
     /// Packets that were none of ours.
     pub foreign: u64,
-    /// The longest time without a packet, in milliseconds.
+    /// The longest time without a packet after the first one, in milliseconds.
     pub longest_gap_ms: u64,
 }
 
@@ -193,7 +200,11 @@ impl Receive {
                         tally.longest_gap = tally.longest_gap.max(now - last);
                     }
                     last = Some(now);
+                    let none_yet = tally.received() == 0;
                     tally.packet(&packet[..length]);
+                    if let Some(first) = tally.highest.filter(|_| none_yet) {
+                        say(out, &First { first })?;
+                    }
                     if tally.received() > 0 && tally.received() == tally.expected {
                         break;
                     }
