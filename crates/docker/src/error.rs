@@ -27,6 +27,15 @@ pub enum DockerError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A call without its arguments.
+    #[error(
+        "Docker lost hopsack's answer to {method}, as when an agent ends, and asked again without saying for what: \
+         do it once more"
+    )]
+    Bodiless {
+        /// The protocol's method.
+        method: String,
+    },
     /// The network's addresses come from elsewhere.
     #[error(
         "a hopsack network needs hopsack's addresses too: \

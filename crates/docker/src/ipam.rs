@@ -53,7 +53,9 @@ impl IpamDriver {
         {
             return Ok(wanted);
         }
-        let avoid = self.pools.all();
+        let mut avoid = self.pools.all();
+        // The same once more: an answer of ours was lost, or `CreateNetwork` will refuse one of the two.
+        avoid.retain(|promised| Some(*promised) != wanted);
         let subnet = self.api.propose_subnet(SubnetRequest { family, wanted, avoid }).await?;
         self.pools.insert(subnet, range, wanted.is_none());
         Ok(subnet)
@@ -68,7 +70,7 @@ impl IpamDriver {
 
     /// Ends a promise; the pool of an existing network stays with it.
     pub(crate) fn release_pool(&self, request: wire::ReleasePool) -> Result<(), DockerError> {
-        self.pools.remove(&request.pool_id.parse()?);
+        self.pools.give_back(&request.pool_id.parse()?);
         Ok(())
     }
 

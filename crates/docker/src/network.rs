@@ -78,7 +78,7 @@ impl NetworkDriver {
             Err(error) => return Err(error.into()),
         }
         for subnet in &subnets {
-            self.pools.remove(subnet);
+            self.pools.keep(subnet);
         }
         Ok(())
     }

@@ -78,18 +78,20 @@ impl Plugin {
     }
 }
 
-/// Reads a body, makes the call and writes its answer. An empty body and `null` are a request with nothing in it.
+/// Reads a body, makes the call and writes its answer. An engine that asks again because an answer did not come has spent the
+/// body on its first try (seen up to 20.10): what it wants is not known, and must not be guessed.
 async fn run<Q, A>(method: &str, body: &[u8], call: impl AsyncFnOnce(Q) -> Result<A, DockerError>) -> Answer
 where
-    Q: DeserializeOwned + Default,
+    Q: DeserializeOwned,
     A: Serialize,
 {
-    let malformed = |source| DockerError::Call { method: method.to_owned(), source };
+    let method = || method.to_owned();
+    let malformed = |source| DockerError::Call { method: method(), source };
     let request = match body.trim_ascii() {
         b"" => None,
         body => serde_json::from_slice::<Option<Q>>(body).map_err(malformed)?,
     };
-    let answer = call(request.unwrap_or_default()).await?;
+    let answer = call(request.ok_or_else(|| DockerError::Bodiless { method: method() })?).await?;
     match serde_json::to_value(answer).map_err(malformed)? {
         Value::Null => Ok(json!({})),
         answer => Ok(answer),

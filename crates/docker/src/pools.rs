@@ -18,6 +18,9 @@ pub(crate) struct Promise {
     /// Whether Docker shows the gateway: the user gave it, or gave no subnet.
     pub(crate) gateway_shown: bool,
     since: Instant,
+    /// How often it was asked for and not given back: Docker asks again where an answer was lost, and two networks of
+    /// one subnet may be made at once, of which `CreateNetwork` refuses the later.
+    asked: usize,
 }
 
 /// The promises.
@@ -33,8 +36,9 @@ impl PromisedPools {
 
     /// Promises a subnet with the range in it, to somebody who did or did not say which subnet.
     pub(crate) fn insert(&self, pool: Cidr, range: Option<Cidr>, chosen_by_us: bool) {
-        let promise = Promise { range, gateway_shown: chosen_by_us, since: Instant::now() };
-        self.made().insert(pool, promise);
+        let mut made = self.made();
+        let asked = made.get(&pool).map_or(0, |promise| promise.asked) + 1;
+        made.insert(pool, Promise { range, gateway_shown: chosen_by_us, since: Instant::now(), asked });
     }
 
     /// Notes that the user gave the gateway of a subnet.
@@ -44,8 +48,19 @@ impl PromisedPools {
         }
     }
 
-    /// Ends a promise, kept or not.
-    pub(crate) fn remove(&self, pool: &Cidr) {
+    /// Takes one promise of a subnet back.
+    pub(crate) fn give_back(&self, pool: &Cidr) {
+        let mut made = self.made();
+        if let Some(promise) = made.get_mut(pool) {
+            promise.asked -= 1;
+            if promise.asked == 0 {
+                made.remove(pool);
+            }
+        }
+    }
+
+    /// A network has the subnet now: what was promised is kept.
+    pub(crate) fn keep(&self, pool: &Cidr) {
         self.made().remove(pool);
     }
 
@@ -65,6 +80,25 @@ impl PromisedPools {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_promise_made_twice_holds_until_both_are_given_back_or_it_is_kept() {
+        let pools = PromisedPools::default();
+        let pool = "10.1.0.0/24".parse().unwrap();
+        for _ in 0..2 {
+            pools.insert(pool, None, false);
+        }
+        pools.give_back(&pool);
+        assert!(pools.get(&pool).is_some());
+        pools.give_back(&pool);
+        pools.give_back(&pool);
+        assert_eq!(pools.get(&pool), None);
+        for _ in 0..2 {
+            pools.insert(pool, None, false);
+        }
+        pools.keep(&pool);
+        assert_eq!(pools.get(&pool), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_promise_to_a_killed_engine_is_forgotten_after_a_while() {

@@ -398,6 +398,41 @@ fn a_network_that_docker_made_goes_when_docker_removes_it_unless_it_is_in_use() 
     assert!(docker.cluster.networks().is_empty());
 }
 
+#[test]
+fn a_call_without_its_arguments_is_refused_and_changes_nothing() {
+    let docker = Docker::start().with_network();
+    docker.api.calls();
+    for method in [
+        "NetworkDriver.CreateNetwork",
+        "NetworkDriver.CreateEndpoint",
+        "NetworkDriver.DeleteNetwork",
+        "IpamDriver.RequestPool",
+        "IpamDriver.RequestAddress",
+    ] {
+        for body in ["", "null"] {
+            let (_, answer) = docker.raw(method, body);
+            assert!(
+                answer.contains(&format!("answer to {method}")) && answer.contains("do it once more"),
+                "{answer}"
+            );
+        }
+    }
+    assert!(docker.api.calls().is_empty());
+    assert_eq!(docker.cluster.networks().len(), 1);
+}
+
+#[test]
+fn a_pool_that_is_asked_for_again_before_it_is_a_network_is_promised_again() {
+    let docker = Docker::start();
+    let request =
+        json!({"AddressSpace": "hopsack", "Pool": "10.50.0.0/16", "SubPool": "", "Options": {}, "V6": false});
+    for _ in 0..2 {
+        assert_eq!(docker.call("IpamDriver.RequestPool", request.clone())["PoolID"], "10.50.0.0/16");
+    }
+    docker.call("NetworkDriver.CreateNetwork", create_network("1d46"));
+    assert_eq!(docker.cluster.networks().len(), 1);
+}
+
 /// A network that `hopsack network create` made.
 fn declare(docker: &Docker) -> Network {
     let request = NetworkRequest {
