@@ -3,6 +3,7 @@
 //!
 //! A call of Docker never waits for an answer of Docker: dockerd may hold locks while it calls.
 
+mod abandoned;
 mod burst;
 mod containers;
 mod engine;

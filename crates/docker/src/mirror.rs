@@ -2,6 +2,7 @@
 //! intent, by the engine's events and by time. Docker's calls into the plugin never wait for it, so it may itself
 //! wait for Docker, which calls the plugin meanwhile.
 
+use crate::abandoned::AbandonedNetworks;
 use crate::burst::next_burst;
 use crate::engine::{DRIVER, Engine, EngineNetwork, NetworkCopy, SubnetCopy};
 use crate::error::DockerError;
@@ -38,6 +39,7 @@ const SHORT_ID: usize = 12;
 #[derive(Debug, Default)]
 struct Memory {
     stale: StaleEndpoints,
+    abandoned: AbandonedNetworks,
     /// Networks that the engine had.
     listed: BTreeSet<NetworkId>,
     /// Networks that were refused, when, and how it is told.
@@ -132,6 +134,9 @@ impl Mirror {
             Ok(()) => {}
             Err(error @ DockerError::Unreachable { .. }) => return Err(error),
             Err(error) => faults.push(Fault::new(error.to_string(), "systemctl status docker")),
+        }
+        if let Err(error) = memory.abandoned.look(&*self.api, &listed, &intent).await {
+            faults.push(Fault::new(error.to_string(), "hopsack network ls"));
         }
         Ok(faults)
     }

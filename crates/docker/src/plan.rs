@@ -195,7 +195,7 @@ pub fn mirror_plan(intent: &Networks, engine: &[EngineNetwork]) -> MirrorPlan {
 }
 
 /// Whether a network was made on some engine and has not got that engine's name yet.
-fn is_unnamed(intent: &Networks, id: NetworkId) -> bool {
+pub(crate) fn is_unnamed(intent: &Networks, id: NetworkId) -> bool {
     let origin = intent.networks.get(&id).and_then(|network| network.docker.as_ref());
     origin.is_some_and(|origin| !origin.named)
 }

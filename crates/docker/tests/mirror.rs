@@ -350,6 +350,31 @@ async fn an_endpoint_that_docker_forgot_is_removed_and_its_address_released_and_
     assert_eq!(host.cluster.taken().len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_network_that_docker_asked_for_and_did_not_keep_is_removed_and_no_other() {
+    let host = Host::start(MemoryEngine::new(true));
+    let asked = |docker: &str, third: u8| NetworkRequest {
+        subnets: vec![format!("10.{third}.0.0/16").parse().unwrap()],
+        docker: Some(DockerNetwork { id: docker.to_owned() }),
+        ..NetworkRequest::default()
+    };
+    let abandoned = host.api.create_network(asked("a1", 61)).await.unwrap();
+    let slow = host.api.create_network(asked("b2", 62)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(host.cluster.networks().len(), 2, "Docker may yet list it");
+    host.engine.user_makes("b2", "slow", DRIVER);
+    let removed = async {
+        while host.cluster.networks().contains_key(&abandoned.id) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(DEADLINE, removed).await.unwrap();
+    tokio::time::sleep(DEADLINE).await;
+    let left = host.cluster.networks();
+    let left: Vec<_> = left.values().map(|network| (network.id, network.name.as_str())).collect();
+    assert_eq!(left, [(slow.id, "slow")]);
+}
+
 #[tokio::test]
 async fn a_host_without_docker_is_told_from_one_whose_docker_does_not_answer() {
     let folder = tempfile::tempdir().unwrap();

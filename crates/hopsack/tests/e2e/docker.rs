@@ -12,6 +12,7 @@ mod options;
 mod orders;
 mod ports;
 mod reach;
+mod replays;
 mod restarts;
 mod soak;
 mod swarm;
