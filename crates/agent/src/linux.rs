@@ -79,7 +79,7 @@ pub async fn run(config: Config, tell: impl Fn(Phase)) -> Result<(), AgentError>
     let dirty = Arc::new(Notify::new());
     let moved = Arc::new(Notify::new());
     let changed = dirty.clone();
-    let _watch = hopsack_kernel::watch(vec![kernel.port()], move || changed.notify_one())?;
+    let _watch = hopsack_kernel::watch(kernel.own_changes(), move || changed.notify_one())?;
     let parts = Parts {
         dir,
         control_port: config.control_port,

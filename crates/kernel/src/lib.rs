@@ -15,7 +15,7 @@ pub use apply::FIREWALL;
 pub use error::KernelError;
 pub use fake::{FakeKernel, Fault};
 pub use features::{FeatureReport, probe};
-pub use linux::LinuxKernel;
+pub use linux::{LinuxKernel, OwnChanges};
 pub use surroundings::{DefaultRoute, DeviceAddress, Surroundings, surroundings};
 pub use watch::{Watch, watch};
 

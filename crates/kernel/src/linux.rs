@@ -9,6 +9,7 @@ mod flows;
 mod forward;
 mod observe;
 mod operations;
+mod own;
 
 use crate::apply::{Published, apply};
 use crate::{Applied, Kernel, KernelError, Silent};
@@ -21,6 +22,7 @@ use hopsack_plan::HostState;
 use hopsack_types::IfName;
 use hopsack_types::firewall::Firewall;
 pub(crate) use observe::is_ours;
+pub use own::OwnChanges;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,7 @@ const BELIEVED: Duration = Duration::from_secs(10);
 pub struct LinuxKernel {
     socket: Socket,
     nft: Nft,
+    own: OwnChanges,
     forward: ForwardChains,
     firewall: Option<KnownFirewall>,
     /// What flows were held against last; nothing yet where this agent has just started.
@@ -51,9 +54,11 @@ struct KnownFirewall {
 impl LinuxKernel {
     /// Opens the kernel of the calling thread's network namespace. Fails without `nft`.
     pub fn new() -> Result<Self, KernelError> {
+        let (socket, nft) = (Socket::open()?, Nft::find()?);
         Ok(Self {
-            socket: Socket::open()?,
-            nft: Nft::find()?,
+            own: OwnChanges::new(socket.port(), nft.last_commit()),
+            socket,
+            nft,
             forward: ForwardChains::find(),
             firewall: None,
             published: Published::new(),
@@ -61,9 +66,9 @@ impl LinuxKernel {
         })
     }
 
-    /// The netlink port that our changes are made through, so that a [`crate::watch()`] can leave them out.
-    pub const fn port(&self) -> u32 {
-        self.socket.port()
+    /// What we change, now and later, so that a [`crate::watch()`] can leave it out.
+    pub fn own_changes(&self) -> OwnChanges {
+        self.own.clone()
     }
 
     fn observe_firewall(&mut self, now: u32) -> Result<Firewall, KernelError> {
@@ -106,6 +111,7 @@ impl LinuxKernel {
 
     fn change(&mut self, name: &IfName, change: &LinkChange<'_>) -> Result<(), KernelError> {
         let index = self.index(name)?;
+        self.own.note_link(name);
         Ok(self.socket.change_link(index, change)?)
     }
 }

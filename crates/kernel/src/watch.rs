@@ -2,9 +2,9 @@
 //!
 //! What must not live here: what changed (an observation tells), waiting for bursts to end (the caller does).
 
-use crate::KernelError;
+use crate::{KernelError, OwnChanges};
 use hopsack_netlink::NetlinkError;
-use hopsack_netlink::link::Link;
+use hopsack_netlink::link::{Kind, Link};
 use hopsack_netlink::monitor::{Change, Event, Monitor, Topic};
 use hopsack_types::numbers::ROUTE_PROTOCOL;
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ pub struct Watch {
 }
 
 /// Watches the network namespace of the calling thread, and calls `changed` on a thread of its own, soon after each
-/// burst of changes that were not made through one of the netlink ports `own` ([`crate::LinuxKernel::port`]).
-pub fn watch(own: Vec<u32>, mut changed: impl FnMut() + Send + 'static) -> Result<Watch, KernelError> {
+/// burst of changes that were not made through one of `own` ([`crate::LinuxKernel::own_changes`]).
+pub fn watch(own: OwnChanges, mut changed: impl FnMut() + Send + 'static) -> Result<Watch, KernelError> {
     let monitor = Monitor::open()?;
     let (stop, stopped) = UnixStream::pair().map_err(KernelError::Thread)?;
     stopped.set_nonblocking(true).map_err(KernelError::Thread)?;
@@ -64,7 +64,7 @@ fn run<S: Source>(
     first: S,
     mut open: impl FnMut() -> Result<S, NetlinkError>,
     stopped: &UnixStream,
-    own: &[u32],
+    own: &OwnChanges,
     changed: &mut impl FnMut(),
 ) {
     let mut opened = Ok(first);
@@ -87,14 +87,14 @@ fn run<S: Source>(
 fn follow(
     mut source: impl Source,
     stopped: &UnixStream,
-    own: &[u32],
+    own: &OwnChanges,
     changed: &mut impl FnMut(),
 ) -> Result<(), NetlinkError> {
     let mut told = Told::default();
     while !is_closed(stopped) {
         // Each is looked at, because each is remembered.
-        let matter =
-            source.next(stopped.as_fd())?.into_iter().filter(|event| told.matters(event, own)).count();
+        let events = source.next(stopped.as_fd())?;
+        let matter = events.iter().filter(|event| told.matters(event, own)).count();
         if matter > 0 {
             changed();
         }
@@ -127,21 +127,22 @@ struct Told {
 }
 
 impl Told {
-    fn matters(&mut self, event: &Event, own: &[u32]) -> bool {
+    fn matters(&mut self, event: &Event, own: &OwnChanges) -> bool {
         let Event::Changed(change) = event else {
             self.links.clear();
             return true;
         };
-        let again = self.is_again(change);
         let by_the_kernel = change.port == BY_THE_KERNEL;
-        if own.contains(&change.port) {
-            return false;
-        }
-        match &change.topic {
-            Topic::Link { .. } => !again,
+        let matters = match &change.topic {
+            Topic::Link { now } => self.is_news(change, now.as_deref(), own),
             // It gives each link one when the link comes up, and takes all of them, ours too, when IPv6 is turned off.
             Topic::Address { link_local } => !(by_the_kernel && *link_local && !change.removed),
-            Topic::Rule | Topic::Forwarding | Topic::Firewall => true,
+            Topic::Firewall => !own.has_firewall_port(change.port),
+            Topic::Rule | Topic::Forwarding => true,
+            // They go with a link that we remove.
+            Topic::Neighbour { .. } if by_the_kernel && change.removed && self.is_own(change.device, own) => {
+                false
+            }
             // Those that the kernel finds by asking come and go all the time. One that somebody deletes is told as one
             // that was found no more, but with the number of who did it.
             Topic::Neighbour { permanent } => *permanent || !by_the_kernel,
@@ -152,22 +153,63 @@ impl Told {
                 *protocol <= PROTOCOL_STATIC
                     || [ROUTE_PROTOCOL, PROTOCOL_ADVERTISED, PROTOCOL_DHCP].contains(protocol)
             }
+        };
+        matters && !own.has_port(change.port)
+    }
+
+    fn is_own(&self, device: Option<u32>, own: &OwnChanges) -> bool {
+        device.and_then(|device| self.links.get(&device)).is_some_and(|link| own.has_link(&link.name))
+    }
+
+    /// Whether what is told of a link is new and not of our making.
+    fn is_news(&mut self, change: &Change, now: Option<&Link>, own: &OwnChanges) -> bool {
+        let Some(device) = change.device else { return true };
+        let by_the_kernel = change.port == BY_THE_KERNEL;
+        match now {
+            _ if change.removed => match self.links.remove(&device) {
+                Some(gone) => !(by_the_kernel && self.goes_by_us(device, &gone, own)),
+                None => true,
+            },
+            None => true,
+            Some(now) => match self.links.insert(device, now.clone()) {
+                Some(before) if is_again(&before, now) => false,
+                Some(before) if is_taken_apart(now) => {
+                    !(by_the_kernel && self.goes_by_us(device, &before, own))
+                }
+                Some(before) => !(by_the_kernel && own.has_link(&now.name) && is_on_our_way(&before, now)),
+                None => !(by_the_kernel && own.has_link(&now.name)),
+            },
         }
     }
 
-    /// Whether a link is told as it was told before.
-    fn is_again(&mut self, change: &Change) -> bool {
-        match (change, change.device) {
-            (Change { removed: true, topic: Topic::Link { .. }, .. }, Some(device)) => {
-                self.links.remove(&device);
-                false
-            }
-            (Change { topic: Topic::Link { now: Some(now) }, .. }, Some(device)) => {
-                self.links.insert(device, (**now).clone()).as_ref() == Some(&**now)
-            }
-            _ => false,
+    /// Whether a link goes because we remove it, or its other end, which goes along and is told by itself.
+    fn goes_by_us(&self, device: u32, link: &Link, own: &OwnChanges) -> bool {
+        let other = link.peer.and_then(|peer| self.links.get(&peer));
+        let other = other.filter(|other| other.peer.is_none_or(|peer| peer == device));
+        let ours = own.has_link(&link.name) || other.is_some_and(|other| own.has_link(&other.name));
+        if ours {
+            other.iter().for_each(|other| own.note_link(&other.name));
         }
+        ours
     }
+}
+
+/// Whether nothing came of a link but that its other end is up now, which needs nothing done.
+fn is_again(before: &Link, now: &Link) -> bool {
+    let gained = now.carrier || !before.carrier;
+    gained && Link { carrier: now.carrier, ..before.clone() } == *now
+}
+
+/// Whether it is an end of a pair that is being removed: it is down, and its other end is not told any more.
+fn is_taken_apart(now: &Link) -> bool {
+    now.kind == Kind::Veth && !now.up && now.peer.is_none()
+}
+
+/// Whether it got its alias or was set up, as we do with those that we make.
+fn is_on_our_way(before: &Link, now: &Link) -> bool {
+    let named = before.alias.is_empty() || before.alias == now.alias;
+    let raised = now.up || !before.up;
+    named && raised && is_again(&Link { alias: now.alias.clone(), up: now.up, ..before.clone() }, now)
 }
 
 #[cfg(test)]
@@ -202,7 +244,7 @@ mod tests {
         Link {
             index: 7,
             name: "hopc0101010101".parse().unwrap(),
-            kind: hopsack_netlink::link::Kind::Veth,
+            kind: Kind::Veth,
             alias: "hopsack:endpoint".to_owned(),
             mac: None,
             mtu: 1500,
@@ -213,45 +255,84 @@ mod tests {
         }
     }
 
+    /// The port of our socket.
+    const OURS: u32 = 42;
+
+    fn own() -> OwnChanges {
+        OwnChanges::new(OURS, hopsack_nft::LastCommit::default())
+    }
+
     fn told(topic: Topic, port: u32) -> Event {
         Event::Changed(Change { topic, removed: false, device: Some(7), port })
     }
 
+    fn link_told(link: Link, port: u32) -> Event {
+        let device = Some(link.index);
+        let topic = Topic::Link { now: Some(Box::new(link)) };
+        Event::Changed(Change { topic, removed: false, device, port })
+    }
+
+    fn link_gone(device: u32, port: u32) -> Event {
+        let topic = Topic::Link { now: None };
+        Event::Changed(Change { topic, removed: true, device: Some(device), port })
+    }
+
     #[test]
     fn a_link_told_again_as_it_was_does_not_matter_and_one_that_changed_does() {
-        const OURS: u32 = 42;
-        let mut seen = Told::default();
-        let mut matters = |now: Option<Link>, removed: bool, port: u32| {
-            let topic = Topic::Link { now: now.map(Box::new) };
-            seen.matters(&Event::Changed(Change { topic, removed, device: Some(7), port }), &[OURS])
-        };
-        assert!(!matters(Some(link(false)), false, OURS), "ours");
-        assert!(!matters(Some(link(false)), false, BY_THE_KERNEL), "again, as we made it");
-        assert!(matters(Some(link(true)), false, BY_THE_KERNEL), "its other end came up");
-        assert!(!matters(Some(link(true)), false, BY_THE_KERNEL));
-        assert!(matters(Some(Link { mtu: 1400, ..link(true) }), false, 99), "somebody changed it");
-        assert!(matters(Some(link(true)), false, BY_THE_KERNEL), "by a system call without a socket");
-        assert!(matters(None, false, BY_THE_KERNEL), "not told whole");
-        assert!(matters(None, true, BY_THE_KERNEL), "gone");
-        assert!(matters(Some(link(true)), false, BY_THE_KERNEL), "back");
-        assert!(seen.matters(&Event::Overrun, &[OURS]));
-        assert!(
-            seen.matters(&told(Topic::Link { now: Some(Box::new(link(true))) }, BY_THE_KERNEL), &[OURS]),
-            "unknown now"
-        );
+        let (own, mut seen) = (own(), Told::default());
+        let mut matters = |event: Event| seen.matters(&event, &own);
+        assert!(matters(link_told(link(false), BY_THE_KERNEL)), "not known yet");
+        assert!(!matters(link_told(link(false), BY_THE_KERNEL)), "told again");
+        assert!(!matters(link_told(link(true), BY_THE_KERNEL)), "its other end came up");
+        assert!(matters(link_told(link(false), BY_THE_KERNEL)), "its other end went down");
+        assert!(matters(link_told(Link { mtu: 1400, ..link(false) }, 99)), "somebody changed it");
+        assert!(matters(link_told(Link { up: false, ..link(false) }, BY_THE_KERNEL)));
+        assert!(!matters(link_told(link(false), OURS)));
+        assert!(!matters(link_told(link(false), BY_THE_KERNEL)), "as we left it");
+        assert!(matters(link_gone(7, BY_THE_KERNEL)));
+        assert!(matters(link_told(link(false), BY_THE_KERNEL)), "back");
+        assert!(matters(Event::Overrun));
+        assert!(matters(link_told(link(false), BY_THE_KERNEL)), "anything may have come between");
+    }
+
+    #[test]
+    fn a_pair_that_we_make_and_remove_does_not_matter_though_the_kernel_tells_it_as_its_own_doing() {
+        let (own, mut seen) = (own(), Told::default());
+        let peer =
+            || Link { index: 8, name: "hope0101010101".parse().unwrap(), peer: Some(7), ..link(false) };
+        own.note_link(&link(false).name);
+        own.note_link(&peer().name);
+        let made = Link { alias: String::new(), up: false, ..link(false) };
+        let named = Link { up: false, ..link(false) };
+        let course = [peer(), made.clone(), named.clone(), link(false), link(true)];
+        for step in course {
+            assert!(!seen.matters(&link_told(step.clone(), BY_THE_KERNEL), &own), "{step:?}");
+        }
+        assert!(seen.matters(&link_told(link(false), BY_THE_KERNEL), &own), "back");
+        assert!(seen.matters(&link_told(named.clone(), BY_THE_KERNEL), &own), "set down by somebody else");
+        assert!(seen.matters(&link_told(Link { mtu: 1400, ..named }, BY_THE_KERNEL), &own));
+        let neighbour = Topic::Neighbour { permanent: true };
+        let lost = Change { topic: neighbour, removed: true, device: Some(7), port: BY_THE_KERNEL };
+        let apart =
+            |link: Link| link_told(Link { up: false, carrier: false, peer: None, ..link }, BY_THE_KERNEL);
+        let gone = |device| link_gone(device, BY_THE_KERNEL);
+        for event in [Event::Changed(lost), apart(link(false)), apart(peer()), gone(7), gone(8)] {
+            assert!(!seen.matters(&event, &own), "{event:?}");
+        }
+        assert!(seen.matters(&link_told(made, 99), &own), "somebody's link of such a name");
     }
 
     #[test]
     fn what_the_kernel_adds_to_a_link_that_comes_up_does_not_matter_and_what_it_takes_does() {
         let mut seen = Told::default();
-        let own = Topic::Address { link_local: true };
-        assert!(!seen.matters(&told(own.clone(), BY_THE_KERNEL), &[]));
-        assert!(seen.matters(&told(own.clone(), 99), &[]), "somebody's");
-        let gone = Change { topic: own, removed: true, device: Some(7), port: BY_THE_KERNEL };
-        assert!(seen.matters(&Event::Changed(gone), &[]));
-        assert!(seen.matters(&told(Topic::Address { link_local: false }, BY_THE_KERNEL), &[]));
-        assert!(!seen.matters(&told(Topic::Route { protocol: PROTOCOL_KERNEL }, BY_THE_KERNEL), &[]));
-        assert!(seen.matters(&told(Topic::Route { protocol: PROTOCOL_KERNEL }, 99), &[]));
+        let given = Topic::Address { link_local: true };
+        assert!(!seen.matters(&told(given.clone(), BY_THE_KERNEL), &own()));
+        assert!(seen.matters(&told(given.clone(), 99), &own()), "somebody's");
+        let gone = Change { topic: given, removed: true, device: Some(7), port: BY_THE_KERNEL };
+        assert!(seen.matters(&Event::Changed(gone), &own()));
+        assert!(seen.matters(&told(Topic::Address { link_local: false }, BY_THE_KERNEL), &own()));
+        assert!(!seen.matters(&told(Topic::Route { protocol: PROTOCOL_KERNEL }, BY_THE_KERNEL), &own()));
+        assert!(seen.matters(&told(Topic::Route { protocol: PROTOCOL_KERNEL }, 99), &own()));
     }
 
     #[test]
@@ -263,7 +344,7 @@ mod tests {
             let watch = scope.spawn(move || {
                 let open = || Ok(Frail { told: true, steady: true });
                 let mut changed = move || changed_tx.send(()).unwrap();
-                run(Frail { told: false, steady: false }, open, &stopped, &[], &mut changed);
+                run(Frail { told: false, steady: false }, open, &stopped, &own(), &mut changed);
             });
             for what in ["what the first one told", "the gap"] {
                 changed_rx.recv_timeout(Duration::from_secs(10)).expect(what);

@@ -6,25 +6,35 @@
 use crate::error::NetlinkError;
 use crate::socket::Socket;
 use crate::sysctl;
-use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, Inet6DevConf, InetDevConf, LinkAttribute, LinkExtentMask,
-    LinkMessage,
-};
-use netlink_packet_route::neighbour_table::{
-    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
-};
+use netlink_packet_core::{NetlinkBuffer, NlasIterator};
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::neighbour_table::NeighbourTableMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::libc;
 use std::collections::{BTreeMap, HashMap};
 
 /// Milliseconds in a clock tick of user space (`USER_HZ`, 100 a second), in which `/proc/sys` tells a `proxy_delay`
 /// (arp(7)) and netlink does not.
 const TICK_MILLISECONDS: u64 = 10;
+/// Bytes of `struct ifinfomsg` (rtnetlink(7)), whose number of the link stands at 4.
+const LINK_HEADER: usize = 16;
+/// Bytes of `struct ndtmsg` of `linux/neighbour.h`.
+const NEIGHBOUR_TABLE_HEADER: usize = 4;
+/// `IFLA_INET_CONF` and `IFLA_INET6_CONF` of `linux/if_link.h`.
+const IPV4_SETTINGS: u16 = 1;
+const IPV6_SETTINGS: u16 = 2;
+/// `NDTA_PARMS`, and in it `NDTPA_IFINDEX` and `NDTPA_PROXY_DELAY`, of `linux/neighbour.h`.
+const PARAMETERS: u16 = 6;
+const PARAMETER_LINK: u16 = 1;
+const PARAMETER_PROXY_DELAY: u16 = 13;
 
 /// What netlink tells of one link.
 #[derive(Default)]
 struct LinkSettings {
-    v4: Option<InetDevConf>,
-    v6: Option<Inet6DevConf>,
+    /// Numbers of 4 bytes, in the order of `linux/ip.h`, from 1 on.
+    v4: Option<Vec<u8>>,
+    /// The same in the order of `linux/ipv6.h`, from 0 on.
+    v6: Option<Vec<u8>>,
     /// IPv4's `proxy_delay`, milliseconds.
     proxy_delay: Option<u64>,
 }
@@ -32,9 +42,13 @@ struct LinkSettings {
 impl LinkSettings {
     /// The value of `net/KIND/DEVICE/NAME` as the file shows it; None: the link has no such setting.
     fn value(&self, setting: LinkSetting) -> Option<String> {
+        let number = |all: &Option<Vec<u8>>, at: usize| {
+            let bytes = all.as_ref()?.get(at * 4..)?.first_chunk::<4>()?;
+            Some(i32::from_ne_bytes(*bytes).to_string())
+        };
         match setting {
-            LinkSetting::V4(value) => self.v4.as_ref().map(|all| value(all).to_string()),
-            LinkSetting::V6(value) => self.v6.as_ref().map(|all| value(all).to_string()),
+            LinkSetting::V4(number_of) => number(&self.v4, number_of - 1),
+            LinkSetting::V6(number_of) => number(&self.v6, number_of),
             LinkSetting::ProxyDelay => self.proxy_delay.map(|delay| (delay / TICK_MILLISECONDS).to_string()),
         }
     }
@@ -43,8 +57,10 @@ impl LinkSettings {
 /// A setting of a link that netlink tells.
 #[derive(Clone, Copy)]
 enum LinkSetting {
-    V4(fn(&InetDevConf) -> i32),
-    V6(fn(&Inet6DevConf) -> i32),
+    /// `IPV4_DEVCONF_...` of `linux/ip.h`.
+    V4(usize),
+    /// `DEVCONF_...` of `linux/ipv6.h`.
+    V6(usize),
     ProxyDelay,
 }
 
@@ -57,15 +73,15 @@ impl LinkSetting {
         })?;
         let (device, name) = rest.split_once('/')?;
         let setting = match (kind, name) {
-            ("ipv4/conf/", "accept_redirects") => Self::V4(|all| all.accept_redirects),
-            ("ipv4/conf/", "proxy_arp") => Self::V4(|all| all.proxy_arp),
-            ("ipv4/conf/", "route_localnet") => Self::V4(|all| all.route_localnet),
-            ("ipv4/conf/", "rp_filter") => Self::V4(|all| all.rp_filter),
-            ("ipv4/conf/", "send_redirects") => Self::V4(|all| all.send_redirects),
+            ("ipv4/conf/", "proxy_arp") => Self::V4(3),
+            ("ipv4/conf/", "accept_redirects") => Self::V4(4),
+            ("ipv4/conf/", "send_redirects") => Self::V4(6),
+            ("ipv4/conf/", "rp_filter") => Self::V4(8),
+            ("ipv4/conf/", "route_localnet") => Self::V4(26),
             ("ipv4/neigh/", "proxy_delay") => Self::ProxyDelay,
-            ("ipv6/conf/", "accept_dad") => Self::V6(|all| all.accept_dad),
-            ("ipv6/conf/", "accept_ra") => Self::V6(|all| all.accept_ra),
-            ("ipv6/conf/", "accept_redirects") => Self::V6(|all| all.accept_redirects),
+            ("ipv6/conf/", "accept_ra") => Self::V6(3),
+            ("ipv6/conf/", "accept_redirects") => Self::V6(4),
+            ("ipv6/conf/", "accept_dad") => Self::V6(27),
             _ => return None,
         };
         // These stand for no link.
@@ -94,75 +110,69 @@ impl Socket {
     fn link_settings(&mut self) -> Result<HashMap<String, LinkSettings>, NetlinkError> {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let mut names = HashMap::new();
-        let mut links: HashMap<String, LinkSettings> = HashMap::new();
-        for message in self.dump("settings of links", &RouteNetlinkMessage::GetLink(request))? {
-            let RouteNetlinkMessage::NewLink(link) = message else { continue };
-            let (mut name, mut settings) = (None, LinkSettings::default());
-            for attribute in link.attributes {
-                match attribute {
-                    LinkAttribute::IfName(text) => name = Some(text),
-                    LinkAttribute::AfSpecUnspec(families) => settings.fill(families),
-                    _ => {}
-                }
-            }
-            let Some(name) = name else { continue };
-            names.insert(link.header.index, name.clone());
-            links.insert(name, settings);
-        }
-        for (index, delay) in self.proxy_delays()? {
-            if let Some(link) = names.get(&index).and_then(|name| links.get_mut(name)) {
-                link.proxy_delay = Some(delay);
-            }
-        }
-        Ok(links)
+        let request = RouteNetlinkMessage::GetLink(request);
+        let found = self.visit("settings of links", &request, |links: &mut Vec<_>, message| {
+            links.extend(settings_of(message));
+        })?;
+        let delays = self.proxy_delays()?;
+        let with_delay = |(index, name, settings)| {
+            let proxy_delay = delays.get(&index).copied();
+            (name, LinkSettings { proxy_delay, ..settings })
+        };
+        Ok(found.into_iter().map(with_delay).collect())
     }
 
     /// IPv4's `proxy_delay` of each link by its number, milliseconds.
-    fn proxy_delays(&mut self) -> Result<Vec<(u32, u64)>, NetlinkError> {
+    fn proxy_delays(&mut self) -> Result<HashMap<u32, u64>, NetlinkError> {
         let mut request = NeighbourTableMessage::default();
         request.header.family = AddressFamily::Inet;
-        let tables = self.dump("neighbour settings", &RouteNetlinkMessage::GetNeighbourTable(request))?;
-        let tables = tables.into_iter().filter_map(|message| match message {
-            RouteNetlinkMessage::NewNeighbourTable(table) => Some(table.attributes),
-            _ => None,
-        });
-        Ok(tables
-            .flatten()
-            .filter_map(|attribute| {
-                let NeighbourTableAttribute::Parms(parameters) = attribute else { return None };
-                let index = parameters.iter().find_map(|parameter| match parameter {
-                    NeighbourTableParameter::Ifindex(index) => Some(*index),
-                    _ => None,
-                })?;
-                let delay = parameters.iter().find_map(|parameter| match parameter {
-                    NeighbourTableParameter::ProxyDelay(delay) => Some(*delay),
-                    _ => None,
-                })?;
-                Some((index, delay))
-            })
-            .collect())
+        let request = RouteNetlinkMessage::GetNeighbourTable(request);
+        self.visit("neighbour settings", &request, |delays: &mut HashMap<_, _>, message| {
+            delays.extend(proxy_delay_of(message));
+        })
     }
 }
 
+/// The value of an attribute among others.
+fn attribute(attributes: &[u8], kind: u16) -> Option<Vec<u8>> {
+    let mut all = NlasIterator::new(attributes).filter_map(Result::ok);
+    all.find(|attribute| attribute.kind() == kind).map(|attribute| attribute.value().to_vec())
+}
+
+/// Number, name and settings of a link.
+fn settings_of(message: &NetlinkBuffer<&[u8]>) -> Option<(u32, String, LinkSettings)> {
+    let payload = message.payload();
+    let index = u32::from_ne_bytes(*payload.get(4..)?.first_chunk()?);
+    let (mut name, mut settings) = (None, LinkSettings::default());
+    for attribute in NlasIterator::new(payload.get(LINK_HEADER..)?).filter_map(Result::ok) {
+        match attribute.kind() {
+            libc::IFLA_IFNAME => {
+                let text = attribute.value().strip_suffix(&[0]).unwrap_or(attribute.value());
+                name = std::str::from_utf8(text).ok().map(str::to_owned);
+            }
+            libc::IFLA_AF_SPEC => settings.fill(attribute.value()),
+            _ => {}
+        }
+    }
+    Some((index, name?, settings))
+}
+
 impl LinkSettings {
-    fn fill(&mut self, families: Vec<AfSpecUnspec>) {
-        for family in families {
-            match family {
-                AfSpecUnspec::Inet(parts) => {
-                    self.v4 = parts.into_iter().find_map(|part| match part {
-                        AfSpecInet::DevConf(all) => Some(all),
-                        _ => None,
-                    });
-                }
-                AfSpecUnspec::Inet6(parts) => {
-                    self.v6 = parts.into_iter().find_map(|part| match part {
-                        AfSpecInet6::DevConf(all) => Some(all),
-                        _ => None,
-                    });
-                }
+    fn fill(&mut self, families: &[u8]) {
+        for family in NlasIterator::new(families).filter_map(Result::ok) {
+            match i32::from(family.kind()) {
+                libc::AF_INET => self.v4 = attribute(family.value(), IPV4_SETTINGS),
+                libc::AF_INET6 => self.v6 = attribute(family.value(), IPV6_SETTINGS),
                 _ => {}
             }
         }
     }
+}
+
+/// Number and `proxy_delay` of a link; none of a message about the whole table.
+fn proxy_delay_of(message: &NetlinkBuffer<&[u8]>) -> Option<(u32, u64)> {
+    let parameters = attribute(message.payload().get(NEIGHBOUR_TABLE_HEADER..)?, PARAMETERS)?;
+    let index = u32::from_ne_bytes(*attribute(&parameters, PARAMETER_LINK)?.first_chunk()?);
+    let delay = u64::from_ne_bytes(*attribute(&parameters, PARAMETER_PROXY_DELAY)?.first_chunk()?);
+    Some((index, delay))
 }

@@ -47,13 +47,6 @@ pub struct Socket {
     skipped: u64,
 }
 
-/// What one request brought.
-#[derive(Default)]
-struct Reply {
-    messages: Vec<RouteNetlinkMessage>,
-    interrupted: bool,
-}
-
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
@@ -104,7 +97,7 @@ impl Socket {
         task: &Task<'_>,
         request: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        self.transact(task, request, NLM_F_REQUEST | NLM_F_ACK).map(|reply| reply.messages)
+        self.transact(task, request, NLM_F_REQUEST | NLM_F_ACK)
     }
 
     /// Reads a whole table, again if it changed meanwhile.
@@ -113,11 +106,32 @@ impl Socket {
         what: &'static str,
         request: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        let (messages, skipped) =
+            self.visit(what, request, |(messages, skipped): &mut (Vec<_>, u64), message| {
+                match decode(message) {
+                    Some(message) => messages.push(message),
+                    None => *skipped += 1,
+                }
+            })?;
+        self.skipped += skipped;
+        Ok(messages)
+    }
+
+    /// The same for who needs a small part of each message only: `visit` puts it into what is answered.
+    pub(crate) fn visit<T: Default>(
+        &mut self,
+        what: &'static str,
+        request: &RouteNetlinkMessage,
+        visit: impl Fn(&mut T, &NetlinkBuffer<&[u8]>),
+    ) -> Result<T, NetlinkError> {
         let task = Task { operation: "read", object: &what };
         for _ in 0..DUMP_TRIES {
-            let reply = self.transact(&task, request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
-            if !reply.interrupted {
-                return Ok(reply.messages);
+            let mut found = T::default();
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            let interrupted =
+                self.exchange(&task, request.clone(), flags, |message| visit(&mut found, message))?;
+            if !interrupted {
+                return Ok(found);
             }
         }
         Err(NetlinkError::Unsteady { what, tries: DUMP_TRIES })
@@ -128,9 +142,26 @@ impl Socket {
         task: &Task<'_>,
         request: RouteNetlinkMessage,
         flags: u16,
-    ) -> Result<Reply, NetlinkError> {
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        let (mut messages, mut skipped) = (Vec::new(), 0);
+        let done = self.exchange(task, request, flags, |message| match decode(message) {
+            Some(message) => messages.push(message),
+            None => skipped += 1,
+        });
+        self.skipped += skipped;
+        done.map(|_| messages)
+    }
+
+    /// Sends a request and shows each message of the answer. Tells whether the table changed meanwhile.
+    fn exchange(
+        &mut self,
+        task: &Task<'_>,
+        request: RouteNetlinkMessage,
+        flags: u16,
+        mut show: impl FnMut(&NetlinkBuffer<&[u8]>),
+    ) -> Result<bool, NetlinkError> {
         self.send(request, flags)?;
-        let mut reply = Reply::default();
+        let mut interrupted = false;
         loop {
             self.receive()?;
             let mut rest = self.buffer.as_slice();
@@ -141,10 +172,10 @@ impl Socket {
                 if message.sequence_number() != self.sequence {
                     continue;
                 }
-                reply.interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
+                interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
                 match i32::from(message.message_type()) {
                     libc::NLMSG_ERROR | libc::NLMSG_DONE => {
-                        return verdict(&message).map_or(Ok(reply), |(errno, detail)| {
+                        return verdict(&message).map_or(Ok(interrupted), |(errno, detail)| {
                             Err(NetlinkError::Refused {
                                 operation: task.operation,
                                 object: task.object.to_string(),
@@ -154,10 +185,7 @@ impl Socket {
                         });
                     }
                     libc::NLMSG_NOOP => {}
-                    _ => match decode(&message) {
-                        Some(message) => reply.messages.push(message),
-                        None => self.skipped += 1,
-                    },
+                    _ => show(&message),
                 }
             }
         }

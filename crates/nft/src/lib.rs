@@ -12,5 +12,5 @@ mod render;
 mod roundtrip;
 
 pub use error::NftError;
-pub use program::Nft;
+pub use program::{LastCommit, Nft};
 pub use render::render_table;

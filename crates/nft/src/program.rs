@@ -9,14 +9,38 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Where `nft` is on systems whose `PATH` leaves out the directories for root.
 const SYSTEM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"];
+
+/// How long a process may be the maker of a transaction whose notice is still on its way: far shorter than until its id is
+/// another process's.
+const NOTICED: Duration = Duration::from_secs(1);
+
+/// The process that made our last transaction. `nft` lets the kernel choose its netlink port, which is its process id
+/// (netlink(7)), so the notice of the transaction carries that.
+#[derive(Debug, Clone, Default)]
+pub struct LastCommit(Arc<Mutex<Option<(u32, Instant)>>>);
+
+impl LastCommit {
+    /// Whether a notice that carries this port is of our transaction.
+    pub fn is(&self, port: u32) -> bool {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|(pid, since)| pid == port && since.elapsed() < NOTICED)
+    }
+
+    fn note(&self, pid: u32) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((pid, Instant::now()));
+    }
+}
 
 /// The `nft` program, found and new enough. Works on the network namespace of the calling thread.
 #[derive(Debug, Clone)]
 pub struct Nft {
     program: PathBuf,
+    last: LastCommit,
 }
 
 impl Nft {
@@ -24,9 +48,14 @@ impl Nft {
     pub fn find() -> Result<Self, NftError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = search(&path).ok_or(NftError::NotFound)?;
-        let nft = Self { program };
+        let nft = Self { program, last: LastCommit::default() };
         let found = String::from_utf8_lossy(&nft.run(&["--version"], "")?.stdout).trim().to_owned();
         if is_new_enough(&found) { Ok(nft) } else { Err(NftError::TooOld { found }) }
+    }
+
+    /// Who made our last transaction, now and later.
+    pub fn last_commit(&self) -> LastCommit {
+        self.last.clone()
     }
 
     /// Reads our table; an empty firewall if there is none. Rules come back with their digests only.
@@ -84,12 +113,16 @@ impl Nft {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(failed)?;
+        self.last.note(child.id());
         if let Some(mut stdin) = child.stdin.take() {
             // A child that ended before it read everything says why on stderr.
             let written = stdin.write_all(input.as_bytes());
             tracing::trace!(?written, "wrote to nft");
         }
-        child.wait_with_output().map_err(failed)
+        let pid = child.id();
+        let output = child.wait_with_output().map_err(failed);
+        self.last.note(pid);
+        output
     }
 }
 

@@ -67,6 +67,7 @@ impl Operations for LinuxKernel {
 
     fn create_link(&mut self, name: &IfName, link: &Link) -> Result<(), KernelError> {
         let base = Base { name, mac: link.mac, mtu: link.mtu };
+        self.own.note_link(name);
         let (made, peer) = match &link.kind {
             LinkKind::Holder => (self.socket.create_bridge(&base), None),
             LinkKind::Vxlan { vni, port, local } => {
@@ -76,7 +77,8 @@ impl Operations for LinuxKernel {
                     local: Some(*local),
                     learning: false,
                     ttl: VXLAN_TTL,
-                    checksum: None,
+                    // RFC 7348, 5: should be zero over IPv4; what is inside has its own. Over IPv6 it has to be there (RFC 8200).
+                    checksum: Some(local.is_ipv6()),
                     // A probe of the path's MTU must not pass in pieces.
                     inherit_df: true,
                 };
@@ -84,6 +86,7 @@ impl Operations for LinuxKernel {
             }
             LinkKind::Veth { peer, peer_mac, .. } => {
                 let other = Base { name: peer, mac: Some(*peer_mac), mtu: link.mtu };
+                self.own.note_link(peer);
                 (self.socket.create_veth(&base, &other), Some(peer))
             }
         };
@@ -143,6 +146,7 @@ impl Operations for LinuxKernel {
         if !is_ours(&link) {
             return Err(KernelError::LinkTaken(name.clone()));
         }
+        self.own.note_link(name);
         Ok(self.socket.delete_link(link.index)?)
     }
 

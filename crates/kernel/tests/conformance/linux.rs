@@ -318,7 +318,7 @@ fn a_watch_tells_of_others_changes_and_not_of_ours() {
         let desired = full(container);
         reconcile(kernel, &desired);
         let (changed_tx, changed_rx) = mpsc::channel();
-        let watch = watch(vec![kernel.0.port()], move || changed_tx.send(()).unwrap_or_default()).unwrap();
+        let watch = watch(kernel.0.own_changes(), move || changed_tx.send(()).unwrap_or_default()).unwrap();
         let mut socket = Socket::open().unwrap();
         let hop0 = index(&mut socket, "hop0");
         let meddling: [&mut dyn FnMut(); 4] = [
@@ -343,12 +343,19 @@ fn a_watch_tells_of_others_changes_and_not_of_ours() {
             reconcile(kernel, &desired);
             while changed_rx.try_recv().is_ok() {}
         }
-        // Route changes of our own are not told.
+        // What we change ourselves is not told: routes, the firewall, and a pair, of which the kernel tells by itself as well.
         let mut fewer = desired.clone();
         fewer.routes.remove(&key(254, "10.32.8.0/29"));
+        fewer.firewall = hopsack_types::firewall::Firewall::default();
+        fewer.links.extend([veth(77, Container::External)]);
         let observed = kernel.observe(&fewer).unwrap();
         while changed_rx.recv_timeout(Duration::from_millis(100)).is_ok() {}
         kernel.apply(&observed, &fewer);
+        assert!(changed_rx.recv_timeout(Duration::from_millis(300)).is_err());
+        let mut without = fewer.clone();
+        without.links.retain(|name, _| !fewer.links[name].alias.ends_with("77"));
+        assert_ne!(without, fewer);
+        kernel.apply(&fewer, &without);
         assert!(changed_rx.recv_timeout(Duration::from_millis(300)).is_err());
         drop(watch);
         assert_eq!(changed_rx.recv(), Err(mpsc::RecvError), "the watch did not end");
