@@ -4,13 +4,15 @@
 //! Promises, and where each is kept:
 //! - Tunnel packets count only from members, and inside only what the sending member holds: `tunnel_in`, before the
 //!   kernel unpacks them.
-//! - Addresses of ours are accepted as sources only from the device they are expected on: `raw_prerouting`.
+//! - Addresses of ours are accepted as sources only from the device they are expected on: `raw_prerouting`. What comes
+//!   out of the tunnel's device has passed `tunnel_in`.
 //! - Networks are isolated from each other on both ends, and nothing gets in from outside but replies: `forward4`,
 //!   `forward6`.
 //! - Internal networks have no way out and none in, on both ends; their containers reach of their host the gateway's
 //!   address alone: `forward4`, `forward6`, `own_input`.
 //! - Host addresses serve the cluster only: `own_input`.
-//! - What leaves the cluster is masqueraded; tunnel packets are neither tracked nor translated.
+//! - What leaves the cluster is masqueraded; tunnel packets are neither tracked nor translated, and neither is what
+//!   containers of one network send each other, as on a switch of their own: `inside4`, `inside6`.
 //! - No rule gives a verdict on packets that have neither to do with our devices nor with our prefixes. What our
 //!   rules accept only skips the rest of our own chain; the mark lets it pass Docker's.
 //! - What is published of a container is reached at this host's addresses, and nothing else of it: [`ports`].
@@ -29,13 +31,10 @@ use hopsack_types::numbers::{
     PROBE_VXLAN_MARK, ROUTED_VNI, VXLAN_DEVICE, VXLAN_PORT,
 };
 use ports::Ports;
-use sets::named;
 use std::collections::BTreeMap;
 
 /// Before connection tracking (-200), after its defragmentation (-400).
 const RAW: i32 = -300;
-/// Where routes may still be chosen by a mark.
-const MANGLE: i32 = -150;
 /// Before Docker's destination translation (-100).
 const BEFORE_DESTINATION_NAT: i32 = -110;
 /// Before Docker's and the host's own filters (0).
@@ -50,18 +49,22 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
     state.firewall.sets.extend(published.iter().flat_map(Ports::sets));
     let mut chains = Chains(&mut state.firewall.chains);
     chains.hook("raw_prerouting", ChainKind::Filter, HookPoint::Prerouting, RAW, raw_prerouting(survey));
+    chains.plain("vxlan_in", vxlan_in(survey));
     chains.plain("tunnel_in", tunnel_in(survey));
     chains.plain("endpoint_in", endpoint_in(survey));
-    chains.hook("raw_output", ChainKind::Filter, HookPoint::Output, RAW, raw_output(survey));
-    chains.hook("probe_output", ChainKind::Route, HookPoint::Output, MANGLE, probe_output(survey));
+    chains.plain("member_in", member_in(survey));
+    chains.hook("raw_output", ChainKind::Route, HookPoint::Output, RAW, raw_output(survey));
     ports::fill(&published, &mut chains);
     chains.hook("forwarded", ChainKind::Filter, HookPoint::Forward, BEFORE_FILTER, forwarded(survey));
     for family in &survey.families {
         let words = Words::of(*family);
         let published = published.iter().find(|ports| ports.family == *family);
+        chains.plain(&format!("endpoint_in{}", words.suffix), own_source(words));
+        chains.plain(&format!("inside{}", words.suffix), inside(words, published));
         chains.plain(&format!("forward{}", words.suffix), forward(words, published));
         chains.plain(&format!("isolation{}", words.suffix), isolation(words));
     }
+    chains.plain("forward_inside", forward_inside());
     chains.plain("forward_outside", forward_outside(survey));
     chains.plain("forward_accept", forward_accept());
     chains.hook("own_input", ChainKind::Filter, HookPoint::Input, BEFORE_FILTER, own_input(survey));
@@ -90,10 +93,13 @@ impl Chains<'_> {
 /// What differs between the families in nft's language.
 #[derive(Clone, Copy)]
 struct Words {
+    family: Family,
     /// The IP header.
     ip: &'static str,
     /// Its ICMP.
     icmp: &'static str,
+    /// The types of ICMP that tell that a packet did not arrive (RFC 792, RFC 4443).
+    errors: &'static str,
     /// Ends the names of sets and chains.
     suffix: &'static str,
     /// The family, where nft asks for it.
@@ -105,10 +111,24 @@ struct Words {
 impl Words {
     const fn of(family: Family) -> Self {
         match family {
-            Family::V4 => Self { ip: "ip", icmp: "icmp", suffix: "4", nfproto: "ipv4", ethertype: "0x0800" },
-            Family::V6 => {
-                Self { ip: "ip6", icmp: "icmpv6", suffix: "6", nfproto: "ipv6", ethertype: "0x86dd" }
-            }
+            Family::V4 => Self {
+                family,
+                ip: "ip",
+                icmp: "icmp",
+                errors: "destination-unreachable, time-exceeded, parameter-problem",
+                suffix: "4",
+                nfproto: "ipv4",
+                ethertype: "0x0800",
+            },
+            Family::V6 => Self {
+                family,
+                ip: "ip6",
+                icmp: "icmpv6",
+                errors: "destination-unreachable, packet-too-big, time-exceeded, parameter-problem",
+                suffix: "6",
+                nfproto: "ipv6",
+                ethertype: "0x86dd",
+            },
         }
     }
 }
@@ -117,20 +137,42 @@ fn words(survey: &Survey<'_>) -> impl Iterator<Item = Words> {
     survey.families.iter().copied().map(Words::of)
 }
 
+/// Each packet passes these, so what most have to do with comes first, and each looks at as little as it can.
 fn raw_prerouting(survey: &Survey<'_>) -> Vec<Rule> {
+    let underlay = &survey.underlay().device;
     let mut rules = vec![
-        Rule::new(
-            "vxlan to this host",
-            format!("udp dport {VXLAN_PORT} fib daddr type local goto tunnel_in"),
-        ),
-        Rule::new("this host to itself", "iifname \"lo\" accept"),
+        // Before those of containers, who may send the like.
+        Rule::new("vxlan", format!("udp dport {VXLAN_PORT} jump vxlan_in")),
         Rule::new("from containers", format!("iifname \"{ENDPOINT_PREFIX}*\" goto endpoint_in")),
+        Rule::new("this host to itself", "iifname \"lo\" accept"),
     ];
+    if let Some(tunnel) = &survey.vxlan_device {
+        rules.push(Rule::new("out of the tunnel", format!("iifname \"{tunnel}\" goto member_in")));
+    }
     rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
-        let body =
-            format!("{ip} saddr @cluster{suffix} iifname . {ip} saddr != @sources{suffix} counter drop");
-        Rule::new("our sources from elsewhere", body)
+        let body = format!("iifname \"{underlay}\" {ip} saddr @direct{suffix} goto member_in");
+        Rule::new("our sources from neighbours", body)
     }));
+    rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
+        Rule::new("our sources from elsewhere", format!("{ip} saddr @cluster{suffix} counter drop"))
+    }));
+    rules
+}
+
+/// What is for this host has to be a member's. Members write to its own address, which is known without a look at the
+/// routes; packets for any other of its addresses would reach the tunnel too.
+fn vxlan_in(survey: &Survey<'_>) -> Vec<Rule> {
+    let (ip, own) = (Words::of(survey.outer_family()).ip, survey.underlay().address);
+    vec![
+        Rule::new("to this host as members do", format!("{ip} daddr {own} goto tunnel_in")),
+        Rule::new("to this host", "fib daddr type local goto tunnel_in"),
+    ]
+}
+
+/// What other hosts and their containers send, once its source is proven.
+fn member_in(survey: &Survey<'_>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = words(survey).map(same_network).collect();
+    rules.push(no_probe());
     // A strict check of sources by others, as firewalld makes it for IPv6, asks for the way back with the packet's mark.
     rules.extend(probe_marks(survey, "probes came by their own path"));
     rules
@@ -156,11 +198,11 @@ fn tunnel_in(survey: &Survey<'_>) -> Vec<Rule> {
 }
 
 fn endpoint_in(survey: &Survey<'_>) -> Vec<Rule> {
-    // Where ports are published the kernel would take it (`route_localnet`); of IPv6 it never does.
-    let mut rules = vec![Rule::new("the loopback of this host", "ip daddr 127.0.0.0/8 counter drop")];
-    rules.extend(words(survey).map(|Words { ip, suffix, .. }| {
-        Rule::new("own address", format!("iifname . {ip} saddr @endpoints{suffix} accept"))
-    }));
+    let own = |Words { ip, suffix, .. }: Words| {
+        let body = format!("iifname . {ip} saddr @endpoints{suffix} goto endpoint_in{suffix}");
+        Rule::new("own address", body)
+    };
+    let mut rules: Vec<Rule> = words(survey).map(own).collect();
     if survey.uses(Family::V6) {
         rules.push(Rule::new("on the link", "ip6 saddr fe80::/10 ip6 daddr { fe80::/10, ff02::/16 } accept"));
         rules.push(Rule::new("duplicate detection", "ip6 saddr :: icmpv6 type nd-neighbor-solicit accept"));
@@ -169,15 +211,49 @@ fn endpoint_in(survey: &Survey<'_>) -> Vec<Rule> {
     rules
 }
 
-fn raw_output(survey: &Survey<'_>) -> Vec<Rule> {
-    let Words { ip, suffix, .. } = Words::of(survey.outer_family());
-    let body = format!("udp dport {VXLAN_PORT} {ip} daddr @members{suffix} notrack");
-    vec![Rule::new("tunnel packets are not tracked", body)]
+/// What a container sends under an address of its own.
+fn own_source(words: Words) -> Vec<Rule> {
+    let mut rules = vec![same_network(words)];
+    if words.family == Family::V4 {
+        // Where ports are published the kernel would take it (`route_localnet`); of IPv6 it never does.
+        rules.push(Rule::new("the loopback of this host", "ip daddr 127.0.0.0/8 counter drop"));
+    }
+    rules
 }
 
-/// Steers probes and their answers to the path that their identifier names.
-fn probe_output(survey: &Survey<'_>) -> Vec<Rule> {
-    probe_marks(survey, "probes take their own path")
+fn same_network(Words { ip, suffix, .. }: Words) -> Rule {
+    Rule::new("same network", format!("{ip} saddr . {ip} daddr @same{suffix} goto inside{suffix}"))
+}
+
+/// From one container to another of its network: nothing has to be remembered of it, which saves the most that a packet
+/// costs here. But the answers of a published port have to be seen, to be translated back, and what is written to it
+/// directly with them; and so have errors, which may be about either.
+fn inside(Words { ip, icmp, errors, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if published.is_some() {
+        for (end, port) in [("saddr", "sport"), ("daddr", "dport")] {
+            let body = format!("{ip} {end} . meta l4proto . th {port} @published{suffix} accept");
+            rules.push(Rule::new("of a published port", body));
+        }
+        rules.push(Rule::new("errors", format!("{icmp} type {{ {errors} }} accept")));
+    }
+    let known = format!("notrack meta mark set meta mark | {ACCEPT_MARK:#x} accept");
+    rules.push(Rule::new("needs no tracking", known));
+    rules
+}
+
+/// Tunnel packets are not tracked; probes and their answers are steered to the path that their identifier names.
+fn raw_output(survey: &Survey<'_>) -> Vec<Rule> {
+    let Words { ip, suffix, .. } = Words::of(survey.outer_family());
+    let body = format!("udp dport {VXLAN_PORT} {ip} daddr @members{suffix} notrack accept");
+    let mut rules = vec![Rule::new("tunnel packets are not tracked", body), no_probe()];
+    rules.extend(probe_marks(survey, "probes take their own path"));
+    rules
+}
+
+/// Of what most packets are not, one look tells. In numbers, because not every system has names for protocols.
+fn no_probe() -> Rule {
+    Rule::new("no probe", "meta l4proto != { 1, 58 } accept")
 }
 
 /// Marks probes and their answers with the path that their identifier names; the mark selects a routing table.
@@ -201,8 +277,17 @@ fn forwarded(survey: &Survey<'_>) -> Vec<Rule> {
     let forged = format!(
         "udp dport {VXLAN_PORT} {ip} daddr @members{suffix} {ip} saddr != @members{suffix} counter drop"
     );
-    // It would leave under this host's address, which members trust.
-    let mut rules = vec![Rule::new("tunnel packets made by containers", forged)];
+    let mut rules = vec![
+        // The mark alone could be one that somebody keeps with a connection.
+        Rule::new(
+            "inside one network",
+            format!(
+                "meta mark & {ACCEPT_MARK:#x} == {ACCEPT_MARK:#x} ct state untracked goto forward_inside"
+            ),
+        ),
+        // It would leave under this host's address, which members trust.
+        Rule::new("tunnel packets made by containers", forged),
+    ];
     for Words { ip, suffix, .. } in words(survey) {
         for end in ["saddr", "daddr"] {
             let body = format!("{ip} {end} @cluster{suffix} goto forward{suffix}");
@@ -215,13 +300,27 @@ fn forwarded(survey: &Survey<'_>) -> Vec<Rule> {
     rules
 }
 
-fn forward(Words { ip, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Rule> {
+/// Later segments follow from the first: no path carries more than what both ends were told.
+fn segments_fit() -> Rule {
+    Rule::new(
+        "segments fit the path in use",
+        "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
+    )
+}
+
+fn forward_inside() -> Vec<Rule> {
+    vec![segments_fit(), Rule::new("accepted as it came in", "accept")]
+}
+
+fn forward(Words { ip, icmp, errors, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Rule> {
     let mut rules = vec![
-        Rule::new(
-            "segments fit the path in use",
-            "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
-        ),
+        segments_fit(),
         Rule::new("known connections", "ct state established,related goto forward_accept"),
+        // What is not tracked has no known connection that an error could belong to.
+        Rule::new(
+            "errors told by hosts",
+            format!("{ip} saddr @hosts{suffix} {icmp} type {{ {errors} }} goto forward_accept"),
+        ),
         // Before published ports: they are a way out too.
         Rule::new(
             "no way out",
@@ -272,7 +371,10 @@ fn forward_accept() -> Vec<Rule> {
 }
 
 fn own_input(survey: &Survey<'_>) -> Vec<Rule> {
-    let mut rules = vec![Rule::new("this host to itself", "iifname \"lo\" accept")];
+    let mut rules = vec![
+        Rule::new("tunnel packets, looked at before", format!("udp dport {VXLAN_PORT} accept")),
+        Rule::new("this host to itself", "iifname \"lo\" accept"),
+    ];
     if survey.uses(Family::V6) {
         // A container asks for its next hop's MAC address under its own, and none of that is tracked.
         let body = "ip6 saddr @internal6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept";

@@ -6,7 +6,8 @@
 //! What must not live here: which port is whose (the agent decides, and holds it), and where nothing is published,
 //! anything: a packet of a host without published ports passes no chain of these.
 
-use super::{BEFORE_DESTINATION_NAT, Chains, Words, named};
+use super::sets::named;
+use super::{BEFORE_DESTINATION_NAT, Chains, Words};
 use crate::survey::Survey;
 use hopsack_types::firewall::{ChainKind, Field, FieldKind, HookPoint, Rule, Set};
 use hopsack_types::numbers::ENDPOINT_PREFIX;

@@ -3,7 +3,7 @@
 
 use crate::survey::{Survey, disjoint};
 use hopsack_types::firewall::{Field, FieldKind, Set};
-use hopsack_types::{Cidr, Family, IfName, Isolation, Network};
+use hopsack_types::{Cidr, Family, Isolation, Network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -30,7 +30,7 @@ pub fn of(survey: &Survey<'_>) -> BTreeMap<String, Set> {
         insert("gateways", exact(family, survey.gateways().into_iter()));
         insert("internal", prefixes(family, internal(survey)));
         insert("endpoints", endpoints(survey, family));
-        insert("sources", sources(survey, family));
+        insert("direct", prefixes(family, direct(survey, family)));
         insert("inner", inner(survey, family));
         insert("same", same(survey, family));
         insert("open", prefixes(family, open(survey)));
@@ -86,29 +86,11 @@ fn endpoints(survey: &Survey<'_>, family: Family) -> Set {
     }
 }
 
-/// Which addresses of peers may come from which device: all through the tunnel, those of neighbours over the
-/// underlay too, whatever path is in use, since the other end changes over at another moment.
-fn sources(survey: &Survey<'_>, family: Family) -> Set {
-    let mut by_device: BTreeMap<&IfName, BTreeSet<Cidr>> = BTreeMap::new();
-    for peer in &survey.peers {
-        let tunnel = survey.vxlan_device.as_ref();
-        let direct = survey.direct(peer, family).map(|_| &survey.underlay().device);
-        for device in tunnel.into_iter().chain(direct) {
-            by_device.entry(device).or_default().extend(peer.sources(family));
-        }
-    }
-    let mut elements = BTreeSet::new();
-    for (device, prefixes) in by_device {
-        for prefix in disjoint(prefixes.into_iter()) {
-            elements.insert(vec![Field::Interface(device.clone()), Field::Prefix(prefix)]);
-        }
-    }
-    Set {
-        fields: vec![FieldKind::Interface, FieldKind::Address(family)],
-        data: Vec::new(),
-        interval: true,
-        elements,
-    }
+/// Which addresses of peers may come without a tunnel: those of neighbours, whatever path is in use, since the other
+/// end changes over at another moment.
+fn direct(survey: &Survey<'_>, family: Family) -> impl Iterator<Item = Cidr> {
+    let neighbours = survey.peers.iter().filter(move |peer| survey.direct(peer, family).is_some());
+    neighbours.flat_map(move |peer| peer.sources(family))
 }
 
 /// Which addresses may be inside a tunnel packet of which member.

@@ -375,3 +375,48 @@ fn large_packets_learn_the_tunnels_size_and_segments_are_clamped_to_it() {
     });
     assert_eq!(clamped, 1);
 }
+
+#[test]
+fn what_containers_of_one_network_send_each_other_is_not_tracked_and_all_else_is() {
+    require!(Root, Nft, Ping, Vxlan);
+    let lab = Lab::new();
+    let untracked = |host: &str, from: &str, to: &str| {
+        lab.arriving(host, &format!("icmp type echo-request ip daddr {to} ct state untracked"), || {
+            assert!(lab.pings(from, "", to), "{from} to {to}");
+        })
+    };
+    for (host, from, to) in [
+        ("h1", "c1", "10.32.4.9"),
+        ("h2", "c1", "10.32.4.9"),
+        ("h1", "c1", "10.32.4.17"),
+        ("h3", "c1", "10.32.4.17"),
+    ] {
+        assert_eq!(untracked(host, from, to), 1, "{from} to {to} at {host}");
+    }
+    for (host, from, to) in
+        [("h1", "c1", "10.32.0.2"), ("h2", "h1", "10.32.4.9"), ("h1", "c1", "203.0.113.1")]
+    {
+        assert_eq!(untracked(host, from, to), 0, "{from} to {to} at {host}");
+    }
+}
+
+#[test]
+fn a_host_on_the_way_may_say_that_a_packet_is_too_large() {
+    require!(Root, Nft, Ping, Vxlan);
+    let lab = Lab::new();
+    lab.net.sh("h2", "for link in $(ls /sys/class/net | grep hopc); do ip link set $link mtu 1400; done");
+    let told = || {
+        let answer = lab.net.output("c1", "ping -n -c 1 -W 1 -s 1400 -M do 10.32.4.9 || true");
+        answer.contains("mtu = 1400") || answer.contains("mtu=1400")
+    };
+    assert!(told(), "in a network with a way out");
+    for (name, host) in HOSTS {
+        let mut view = lab.view(host);
+        for network in view.networks.values_mut() {
+            network.network.internal = true;
+        }
+        lab.net.apply_firewall(name, &plan(&view, &ALL).firewall);
+    }
+    lab.net.sh("c1", "ip route flush cache");
+    assert!(told(), "in one without");
+}
