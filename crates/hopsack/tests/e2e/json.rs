@@ -116,10 +116,20 @@ fn answers_for_programs_have_the_documented_keys_and_statuses_and_colour_is_for_
     ask("network inspect", &["network", "set", "web", "--label", "c=d"]);
     let container = scene.host("h1").container("blue").unwrap();
     ask("attach", &["attach", "blue", "--network", "plain", "-p", "8080:80"]);
-    for command in page.keys().filter(|command| command.ends_with(" ls") || command.ends_with(" inspect")) {
-        let words: Vec<&str> = command.split(' ').collect();
-        let object: &[&str] = if command.ends_with(" inspect") { &["web"] } else { &[] };
-        ask(command, &[&words, object].concat());
+    for command in page.keys().filter(|command| command.ends_with(" ls") || command.starts_with("get ")) {
+        ask(command, &command.split(' ').collect::<Vec<_>>());
+    }
+    ask("network inspect", &["network", "inspect", "web"]);
+    ask("apply", &["pool", "create", "lab", "10.99.0.0/16", "--label", "a=b"]);
+    ask("get pool", &["pool", "ls"]);
+    ask("pool inspect", &["pool", "inspect", "lab"]);
+    for command in ["apply", "replace", "delete"] {
+        let write = format!("{PROGRAM} get pool lab -o yaml | {PROGRAM} {command} -f - -o json");
+        let told: Value =
+            serde_json::from_str(&scene.host("h1").run(&["sh", "-c", &write]).unwrap()).unwrap();
+        let mut wrong = Vec::new();
+        compare(&told, "", &page["apply"], &mut wrong);
+        assert_eq!(wrong, Vec::<String>::new(), "{command}: {told:#}");
     }
     ask("ipam show", &["ipam", "show"]);
     ask("port", &["port"]);
