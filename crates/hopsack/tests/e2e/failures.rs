@@ -91,6 +91,7 @@ fn an_endpoint_whose_policy_cannot_be_put_in_place_is_not_made() {
     require!(Root, Nft, Vxlan, Ping);
     let (scene, pair) = pair(Machine::shared());
     let h1 = scene.host("h1");
+    scene.await_reserves();
     let table = shown(&h1, TABLE);
     // In this host's mounts alone.
     shell(&h1, "mount --bind /bin/false $(readlink -f $(command -v nft))");

@@ -7,10 +7,12 @@ use hopsack_lab::{
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_hopsack");
+/// Nobody wants more addresses who has not asked for them in this time.
+const QUIET: Duration = Duration::from_secs(2);
 /// Time for a cluster to settle: paths proven, copies of intent up to date.
 pub const SETTLED: Duration = Duration::from_secs(20);
 
@@ -146,6 +148,23 @@ impl Scene {
         let name = self.lab.name();
         self.lab.down().unwrap();
         assert_eq!(leftovers(&name).unwrap(), Vec::<String>::new());
+    }
+
+    /// Waits until hosts have the reserves of addresses that they shall have, and all know it: nothing is written any more.
+    pub fn await_reserves(&self) {
+        let revisions = || {
+            let of = |host: &Host| self.status(host.name())["cluster"]["store"]["revision"].clone();
+            self.members().iter().map(of).collect::<Vec<_>>()
+        };
+        let (mut seen, mut since) = (revisions(), Instant::now());
+        wait::until("reserves of addresses to be as they shall be", SETTLED, || {
+            let now = revisions();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+            since.elapsed() > QUIET && seen.iter().all(|revision| *revision == seen[0])
+        })
+        .unwrap();
     }
 
     /// A fresh token of the first host's cluster.

@@ -1,6 +1,6 @@
 //! An agent may die, stay dead and come back: traffic does not notice, and no kernel changes.
 
-use crate::scene::{Attached, SETTLED, Scene};
+use crate::scene::{Attached, Scene};
 use hopsack_lab::traffic::tcp::TcpReport;
 use hopsack_lab::{
     AGENT, Afterwards, Amount, HostKind, Monitor, Signal, TcpFlow, Topology, UdpFlow, require, wait,
@@ -14,8 +14,6 @@ const DEAD: Duration = Duration::from_secs(120);
 const BACK: Duration = Duration::from_secs(20);
 /// Long enough for an agent to start.
 const SHORTLY: Duration = Duration::from_secs(8);
-/// Nobody wants more addresses who has not asked for them in this time.
-const QUIET: Duration = Duration::from_secs(2);
 /// Beyond what a flow takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PACKETS_PER_SECOND: u32 = 1000;
@@ -50,17 +48,7 @@ fn containers(scene: &Scene) -> [Attached; 3] {
     let all = scene.containers(["h1", "h2", "h3"]);
     scene.await_path("h1", "h2", "direct");
     scene.await_path("h2", "h1", "direct");
-    let revisions =
-        || ["h1", "h2", "h3"].map(|host| scene.status(host)["cluster"]["store"]["revision"].clone());
-    let (mut seen, mut since) = (revisions(), Instant::now());
-    wait::until("reserves of addresses to be as they shall be", SETTLED, || {
-        let now = revisions();
-        if now != seen {
-            (seen, since) = (now, Instant::now());
-        }
-        since.elapsed() > QUIET && seen.iter().all(|revision| *revision == seen[0])
-    })
-    .unwrap();
+    scene.await_reserves();
     all
 }
 
