@@ -133,10 +133,10 @@ impl Socket {
     }
 }
 
-/// The value of an attribute among others.
-fn attribute(attributes: &[u8], kind: u16) -> Option<Vec<u8>> {
+/// What is read out of the value of an attribute among others.
+fn attribute<T>(attributes: &[u8], kind: u16, read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let mut all = NlasIterator::new(attributes).filter_map(Result::ok);
-    all.find(|attribute| attribute.kind() == kind).map(|attribute| attribute.value().to_vec())
+    read(all.find(|attribute| attribute.kind() == kind)?.value())
 }
 
 /// Number, name and settings of a link.
@@ -159,10 +159,11 @@ fn settings_of(message: &NetlinkBuffer<&[u8]>) -> Option<(u32, String, LinkSetti
 
 impl LinkSettings {
     fn fill(&mut self, families: &[u8]) {
+        let whole = |value: &[u8]| Some(value.to_vec());
         for family in NlasIterator::new(families).filter_map(Result::ok) {
             match i32::from(family.kind()) {
-                libc::AF_INET => self.v4 = attribute(family.value(), IPV4_SETTINGS),
-                libc::AF_INET6 => self.v6 = attribute(family.value(), IPV6_SETTINGS),
+                libc::AF_INET => self.v4 = attribute(family.value(), IPV4_SETTINGS, whole),
+                libc::AF_INET6 => self.v6 = attribute(family.value(), IPV6_SETTINGS, whole),
                 _ => {}
             }
         }
@@ -171,8 +172,12 @@ impl LinkSettings {
 
 /// Number and `proxy_delay` of a link; none of a message about the whole table.
 fn proxy_delay_of(message: &NetlinkBuffer<&[u8]>) -> Option<(u32, u64)> {
-    let parameters = attribute(message.payload().get(NEIGHBOUR_TABLE_HEADER..)?, PARAMETERS)?;
-    let index = u32::from_ne_bytes(*attribute(&parameters, PARAMETER_LINK)?.first_chunk()?);
-    let delay = u64::from_ne_bytes(*attribute(&parameters, PARAMETER_PROXY_DELAY)?.first_chunk()?);
-    Some((index, delay))
+    attribute(message.payload().get(NEIGHBOUR_TABLE_HEADER..)?, PARAMETERS, |parameters| {
+        let index = |value: &[u8]| value.first_chunk().copied().map(u32::from_ne_bytes);
+        let delay = |value: &[u8]| value.first_chunk().copied().map(u64::from_ne_bytes);
+        Some((
+            attribute(parameters, PARAMETER_LINK, index)?,
+            attribute(parameters, PARAMETER_PROXY_DELAY, delay)?,
+        ))
+    })
 }

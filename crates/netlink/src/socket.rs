@@ -47,6 +47,22 @@ pub struct Socket {
     skipped: u64,
 }
 
+/// Messages read in full.
+#[derive(Default)]
+struct Decoded {
+    messages: Vec<RouteNetlinkMessage>,
+    skipped: u64,
+}
+
+impl Decoded {
+    fn take(&mut self, message: &NetlinkBuffer<&[u8]>) {
+        match decode(message) {
+            Some(message) => self.messages.push(message),
+            None => self.skipped += 1,
+        }
+    }
+}
+
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
@@ -106,15 +122,9 @@ impl Socket {
         what: &'static str,
         request: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let (messages, skipped) =
-            self.visit(what, request, |(messages, skipped): &mut (Vec<_>, u64), message| {
-                match decode(message) {
-                    Some(message) => messages.push(message),
-                    None => *skipped += 1,
-                }
-            })?;
-        self.skipped += skipped;
-        Ok(messages)
+        let decoded = self.visit(what, request, Decoded::take)?;
+        self.skipped += decoded.skipped;
+        Ok(decoded.messages)
     }
 
     /// The same for who needs a small part of each message only: `visit` puts it into what is answered.
@@ -143,13 +153,10 @@ impl Socket {
         request: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let (mut messages, mut skipped) = (Vec::new(), 0);
-        let done = self.exchange(task, request, flags, |message| match decode(message) {
-            Some(message) => messages.push(message),
-            None => skipped += 1,
-        });
-        self.skipped += skipped;
-        done.map(|_| messages)
+        let mut decoded = Decoded::default();
+        let done = self.exchange(task, request, flags, |message| decoded.take(message));
+        self.skipped += decoded.skipped;
+        done.map(|_| decoded.messages)
     }
 
     /// Sends a request and shows each message of the answer. Tells whether the table changed meanwhile.

@@ -8,7 +8,7 @@ use hopsack_types::numbers::NFT_TABLE;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,8 @@ impl Nft {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = search(&path).ok_or(NftError::NotFound)?;
         let nft = Self { program, last: LastCommit::default() };
-        let found = String::from_utf8_lossy(&nft.run(&["--version"], "")?.stdout).trim().to_owned();
+        let version = nft.spawn(&["--version"]).and_then(|child| nft.feed(child, ""))?;
+        let found = String::from_utf8_lossy(&version.stdout).trim().to_owned();
         if is_new_enough(&found) { Ok(nft) } else { Err(NftError::TooOld { found }) }
     }
 
@@ -60,7 +61,7 @@ impl Nft {
 
     /// Reads our table; an empty firewall if there is none. Rules come back with their digests only.
     pub fn observe(&self) -> Result<Firewall, NftError> {
-        let output = self.run(&["-j", "list", "table", "inet", NFT_TABLE], "")?;
+        let output = self.feed(self.spawn(&["-j", "list", "table", "inet", NFT_TABLE])?, "")?;
         if output.status.success() {
             return readback::parse(&output.stdout);
         }
@@ -98,31 +99,35 @@ impl Nft {
     /// Gives `nft` one transaction.
     pub(crate) fn commit(&self, text: &str) -> Result<(), NftError> {
         tracing::trace!(text, "nft transaction");
-        let output = self.run(&["-f", "-"], text)?;
+        let child = self.spawn(&["-f", "-"])?;
+        let pid = child.id();
+        // Noted again at its end: a large transaction may take longer than its notice.
+        self.last.note(pid);
+        let output = self.feed(child, text)?;
+        self.last.note(pid);
         if output.status.success() { Ok(()) } else { Err(NftError::Refused { said: said(&output) }) }
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Result<Output, NftError> {
-        let failed = |source| NftError::Run { program: self.program.clone(), source };
-        let mut child = Command::new(&self.program)
-            .args(arguments)
-            // Its messages are compared.
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
-        self.last.note(child.id());
+    fn failed(&self, source: std::io::Error) -> NftError {
+        NftError::Run { program: self.program.clone(), source }
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Result<Child, NftError> {
+        let mut command = Command::new(&self.program);
+        // Its messages are compared.
+        command.args(arguments).env("LC_ALL", "C");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map_err(|source| self.failed(source))
+    }
+
+    /// Gives it its input and waits for its end.
+    fn feed(&self, mut child: Child, input: &str) -> Result<Output, NftError> {
         if let Some(mut stdin) = child.stdin.take() {
             // A child that ended before it read everything says why on stderr.
             let written = stdin.write_all(input.as_bytes());
             tracing::trace!(?written, "wrote to nft");
         }
-        let pid = child.id();
-        let output = child.wait_with_output().map_err(failed);
-        self.last.note(pid);
-        output
+        child.wait_with_output().map_err(|source| self.failed(source))
     }
 }
 

@@ -225,8 +225,7 @@ fn same_network(Words { ip, suffix, .. }: Words) -> Rule {
     Rule::new("same network", format!("{ip} saddr . {ip} daddr @same{suffix} goto inside{suffix}"))
 }
 
-/// From one container to another of its network: nothing has to be remembered of it, which saves the most that a packet
-/// costs here. But the answers of a published port have to be seen, to be translated back, and what is written to it
+/// From one container to another of its network: nothing has to be remembered of it. But the answers of a published port have to be seen, to be translated back, and what is written to it
 /// directly with them; and so have errors, which may be about either.
 fn inside(Words { ip, icmp, errors, suffix, .. }: Words, published: Option<&Ports>) -> Vec<Rule> {
     let mut rules = Vec::new();
@@ -300,7 +299,7 @@ fn forwarded(survey: &Survey<'_>) -> Vec<Rule> {
     rules
 }
 
-/// Later segments follow from the first: no path carries more than what both ends were told.
+/// A connection agrees on the size of its segments when it begins, in both directions.
 fn segments_fit() -> Rule {
     Rule::new(
         "segments fit the path in use",
