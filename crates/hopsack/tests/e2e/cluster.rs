@@ -34,15 +34,6 @@ fn kill(host: &Host) {
     host.kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
 }
 
-/// Starts a host's agent and waits until it answers.
-fn revive(scene: &Scene, host: &str) {
-    scene.host(host).start(AGENT).unwrap();
-    wait::until("the agent answers", SETTLED, || {
-        scene.host(host).exec(&[PROGRAM, "status"]).is_ok_and(|output| output.success())
-    })
-    .unwrap();
-}
-
 #[test]
 fn hosts_join_through_any_member_by_argument_file_or_standard_input() {
     require!(Root, Nft);
@@ -163,7 +154,7 @@ fn an_agent_starts_from_disk_with_nobody_reachable_and_serves() {
         kill(&scene.host(host));
     }
     assert!(one.reaches(two.address()), "the network needs no agent");
-    revive(&scene, "h2");
+    scene.start_agent("h2");
     for address in &two.addresses {
         one.await_reach(*address);
     }
@@ -182,7 +173,7 @@ fn an_agent_starts_from_disk_with_nobody_reachable_and_serves() {
     let told = scene.refused("h2", 1, &["network", "create", "other"]);
     assert!(told.contains("reach") && !told.contains("outcome"), "{told}");
     for host in ["h1", "h3"] {
-        revive(&scene, host);
+        scene.start_agent(host);
     }
     for host in ["h1", "h2", "h3"] {
         await_hosts(&scene, host, &alive(&["h1", "h2", "h3"]));
@@ -207,7 +198,7 @@ fn a_voter_that_is_killed_comes_back_with_all_that_was_agreed() {
     let before = scene.hopsack("h1", &["network", "ls"]);
     for _ in 0..3 {
         kill(&scene.host("h1"));
-        revive(&scene, "h1");
+        scene.start_agent("h1");
         assert_eq!(scene.hopsack("h1", &["network", "ls"]), before);
     }
     await_hosts(&scene, "h2", &alive(&["h1", "h2"]));
@@ -220,7 +211,7 @@ fn a_voter_that_is_killed_comes_back_with_all_that_was_agreed() {
     let host = scene.host("h2");
     host.stop(AGENT).unwrap();
     host.run(&["rm", "-r", "/var/lib/hopsack"]).unwrap();
-    revive(&scene, "h2");
+    scene.start_agent("h2");
     let taken = scene.refused("h2", 1, &["join", "10.77.1.1", "--token", &token]);
     assert!(taken.contains("host name h2 is taken"), "{taken}");
     scene.end();
@@ -264,8 +255,7 @@ fn a_host_that_is_gone_is_removed_and_its_name_and_addresses_are_free_once_it_is
     scene.hopsack("h1", &attach);
     // A new machine takes the place of the old one.
     h3.run(&["rm", "-r", "/var/lib/hopsack"]).unwrap();
-    h3.start(AGENT).unwrap();
-    scene.await_agent("h3");
+    scene.start_agent("h3");
     scene.hopsack("h3", &["join", "10.77.1.1", "--token", &scene.token()]);
     scene.await_paths();
     scene.end();

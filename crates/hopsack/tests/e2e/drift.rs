@@ -1,7 +1,7 @@
 //! Whoever changes what is ours sees it come back within a second, and be counted; what is not ours is left alone.
 
 use crate::scene::{Attached, Machine, SETTLED, Scene};
-use hopsack_lab::{AGENT, Host, HostKind, Inside, Topology, require, wait};
+use hopsack_lab::{Host, HostKind, Inside, Topology, require, wait};
 use std::time::{Duration, Instant};
 
 /// What a change may last, on a machine that does nothing else.
@@ -260,8 +260,7 @@ fn what_others_made_is_never_touched() {
     scene.hopsack("h1", &["detach", "more1", "--network", "more"]);
     heals(&scene, &h1, &Harm::new("nft delete table inet hopsack", TABLE, "firewall"));
     heals(&scene, &h1, &Harm::new("ip link del hop0", "ip route show proto 72", "links"));
-    h1.restart(AGENT).unwrap();
-    scene.await_agent("h1");
+    scene.restart_agent("h1");
     scene.await_paths();
     still_reach_each_other(&pair);
     assert_eq!(shell(&h1, theirs), before);

@@ -47,8 +47,7 @@ fn metrics_and_health_are_answered_on_loopback_and_a_taken_port_is_a_fault_until
 
     host.stop(AGENT).unwrap();
     let other = host.start_traffic(&["tcp-echo", "--bind", "127.0.0.1:4680"]).unwrap();
-    host.start(AGENT).unwrap();
-    scene.await_agent("h1");
+    scene.start_agent("h1");
     await_fault(&scene, "metrics are not served at 127.0.0.1:4680", true);
     drop(other);
     await_fault(&scene, "metrics are not served", false);

@@ -167,6 +167,18 @@ impl Scene {
         .unwrap();
     }
 
+    /// Starts a host's agent; returns once it answers, as `systemctl start` does.
+    pub fn start_agent(&self, host: &str) {
+        self.host(host).start(AGENT).unwrap();
+        self.await_agent(host);
+    }
+
+    /// Ends a host's agent politely and starts it again.
+    pub fn restart_agent(&self, host: &str) {
+        self.host(host).stop(AGENT).unwrap();
+        self.start_agent(host);
+    }
+
     /// A fresh token of the first host's cluster.
     pub fn token(&self) -> String {
         let first = &self.lab.hosts().unwrap()[0];

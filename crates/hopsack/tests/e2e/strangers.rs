@@ -93,11 +93,8 @@ fn two_clusters_that_meet_at_an_address_refuse_each_other_loudly() {
     let other = scene.host("h2");
     other.stop(AGENT).unwrap();
     other.run(&["rm", "-r", "/var/lib/hopsack"]).unwrap();
-    other.start(AGENT).unwrap();
-    wait::until("h2 makes a cluster", SETTLED, || {
-        other.exec(&["hopsack", "init"]).is_ok_and(|output| output.success())
-    })
-    .unwrap();
+    scene.start_agent("h2");
+    scene.hopsack("h2", &["init"]);
     wait::until("h1 tells in its log", SETTLED, || {
         let told = "the host at an address of this cluster is of another cluster address=10.77.1.2:4677";
         scene.host("h1").log(AGENT).contains(told)

@@ -77,8 +77,7 @@ fn an_agent_that_is_killed_stays_dead_and_comes_back_without_a_lost_packet_or_a_
     nothing_changed(&monitors);
 
     let flows = [&c2, &c3].map(|to| datagrams(&c1, to, 5002, BACK));
-    h1.start(AGENT).unwrap();
-    scene.await_agent("h1");
+    scene.start_agent("h1");
     scene.await_paths();
     all_arrived(flows.into());
     for stream in streams {
@@ -108,15 +107,13 @@ fn all_agents_may_be_dead_at_once_or_be_restarted_politely() {
     all_arrived(flows.into());
     let flows = [&c2, &c3].map(|to| datagrams(&c1, to, 5001, SHORTLY));
     for host in scene.members() {
-        host.start(AGENT).unwrap();
-        scene.await_agent(host.name());
+        scene.start_agent(host.name());
     }
     scene.await_paths();
     all_arrived(flows.into());
     let flows = [&c2, &c3].map(|to| datagrams(&c1, to, 5002, SHORTLY));
     for host in scene.members() {
-        host.restart(AGENT).unwrap();
-        scene.await_agent(host.name());
+        scene.restart_agent(host.name());
     }
     scene.await_paths();
     all_arrived(flows.into());

@@ -39,8 +39,7 @@ fn a_host_that_hopsack_is_taken_off_is_as_it_was() {
     }
     let before = ["h1", "h2"].map(|host| look(&scene, host));
     for host in ["h1", "h2"] {
-        scene.host(host).start(AGENT).unwrap();
-        scene.await_agent(host);
+        scene.start_agent(host);
     }
     scene.form();
     scene.network("web", &BOTH_FAMILIES);
@@ -68,14 +67,14 @@ fn a_host_that_hopsack_is_taken_off_is_as_it_was() {
     scene.hopsack("h2", &["uninstall", "--keep-state", "--yes"]);
     let kept = difference(&before[1], &look(&scene, "h2"));
     assert!(kept.iter().all(|line| !line.contains("hop")), "with its state kept: {kept:#?}");
-    scene.host("h2").start(AGENT).unwrap();
+    scene.start_agent("h2");
     attached.await_reach(shop);
 
     scene.host("h1").stop(AGENT).unwrap();
     let refusal = scene.refused("h1", 1, &["uninstall", "--yes"]);
     assert!(refusal.contains("network web in Docker: containers use it"), "{refusal}");
     assert!(scene.host("h1").run(&["nft", "list", "tables"]).unwrap().contains("table inet hopsack"));
-    scene.host("h1").start(AGENT).unwrap();
+    scene.start_agent("h1");
     h1.docker(&["rm", "-f", "shop"]).unwrap();
     scene.host("h1").stop(AGENT).unwrap();
     scene.hopsack("h1", &["uninstall", "--yes"]);

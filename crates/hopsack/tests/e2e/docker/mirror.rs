@@ -255,7 +255,7 @@ fn what_docker_removes_though_it_is_in_use_or_declared_is_back_within_a_second_a
     engines.docker("h1", "network rm used");
     engines.host("h2").kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
     engines.await_event("h3", "host-down", "h2: ");
-    engines.host("h2").start(AGENT).unwrap();
+    engines.scene.start_agent("h2");
     engines.await_event("h3", "host-up", "h2: ");
     let told = following.stop().unwrap().stdout;
     for event in ["network-removed used: ", "host-down h2: "] {
@@ -286,7 +286,7 @@ fn with_the_cluster_unreachable_docker_is_answered_until_the_reserve_is_used_up_
     };
     assert!(started > 0, "nothing out of the reserve: {refused}");
     assert!(refused.contains("network web: this host's reserve is used up"), "{refused}");
-    engines.host("h1").start(AGENT).unwrap();
+    engines.scene.start_agent("h1");
     wait::until("addresses again", SETTLED, || {
         let line = format!("docker run --rm --net web {IMAGE} true");
         engines.host("h2").exec(&line.split(' ').collect::<Vec<_>>()).unwrap().success()

@@ -47,8 +47,7 @@ impl Engines {
         host.await_engine().unwrap();
         assert!(shell(&host, "iptables -S FORWARD").starts_with("-P FORWARD DROP"));
         assert_eq!(shell(&host, "nft list ruleset"), "");
-        host.start(AGENT).unwrap();
-        self.scene.await_agent(host.name());
+        self.scene.start_agent(host.name());
     }
 
     /// Whether a host gets something by HTTP from a port of another.
@@ -175,8 +174,7 @@ fn hosts_with_ufw_with_firewalld_and_with_the_older_iptables_are_one_cluster() {
     assert!(shell(&h1, "ufw status").starts_with("Status: active"));
     assert_eq!(shell(&h2, "firewall-cmd --state").trim(), "running");
     for host in [&h1, &h2, &h3] {
-        host.start(AGENT).unwrap();
-        engines.scene.await_agent(host.name());
+        engines.scene.start_agent(host.name());
     }
     engines.end();
 }

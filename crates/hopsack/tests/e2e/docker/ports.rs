@@ -233,8 +233,7 @@ fn a_busy_port_is_an_error_of_docker_run_and_ports_are_shown_and_survive_agent_a
     assert!(works());
     h1.kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
     assert!(works(), "without an agent");
-    h1.start(AGENT).unwrap();
-    engines.scene.await_agent("h1");
+    engines.scene.start_agent("h1");
     assert_eq!(engines.scene.hopsack("h1", &["port", "one"]), shown);
     assert!(refused("-p 8080:81").contains("is published for one already"));
     let echo_8080 = h1.traffic(&["tcp-echo", "--bind", "0.0.0.0:8080"], SETTLED).unwrap();

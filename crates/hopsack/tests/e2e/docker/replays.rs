@@ -1,7 +1,7 @@
 //! Answers that get lost: the engine asks once more, and all is as if it had asked once.
 
 use super::*;
-use hopsack_lab::{AGENT, require};
+use hopsack_lab::require;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -36,8 +36,7 @@ impl Between {
     fn take(engines: &Engines, host: &str, trouble: Trouble) -> Self {
         let host = engines.host(host);
         // Connections that the engine has kept are to the agent itself.
-        host.restart(AGENT).unwrap();
-        wait::until("the agent", SETTLED, || host.exec(&["hopsack", "status"]).unwrap().success()).unwrap();
+        engines.scene.restart_agent(host.name());
         // The host's own file system, seen from outside.
         let plugins = PathBuf::from(format!("/proc/{}/root/run/docker/plugins", host.pid()));
         let (socket, behind) = (plugins.join("hopsack.sock"), plugins.join("agent"));

@@ -22,8 +22,8 @@ impl Engines {
     }
 
     /// Waits until the agent of a host, started or killed before, answers and has done its work.
-    fn await_agent(&self, host: &str) {
-        wait::until(&format!("the agent of {host}"), SETTLED, || {
+    fn await_well(&self, host: &str) {
+        wait::until(&format!("all is well on {host}"), SETTLED, || {
             let told = self.host(host).exec(&["hopsack", "status"]).unwrap();
             told.success() && told.stdout.starts_with("all is well")
         })
@@ -57,15 +57,14 @@ fn an_agent_that_is_killed_is_missed_by_no_packet_and_awaited_by_docker_run() {
     })
     .unwrap();
     for host in ["h1", "h3"] {
-        engines.host(host).start(AGENT).unwrap();
-        engines.await_agent(host);
+        engines.scene.start_agent(host);
     }
     waiting.wait(Duration::from_secs(40)).unwrap().checked().unwrap();
     engines.await_ping("h1", "c2", peer);
 
     // A restart in good order is not seen either.
-    engines.host("h1").restart(AGENT).unwrap();
-    engines.await_agent("h1");
+    engines.scene.restart_agent("h1");
+    engines.await_well("h1");
     let report = flow.finish(SETTLED).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
     assert_eq!(from.run(&["ip", "address"]).unwrap() + &from.run(&["ip", "route"]).unwrap(), before);
@@ -110,8 +109,8 @@ fn while_the_voters_agent_is_dead_containers_start_and_networks_stay_as_they_are
     engines.run("h3", "c3", "--net web");
     engines.await_ping("h3", "c3", address);
 
-    engines.host("h1").start(AGENT).unwrap();
-    engines.await_agent("h1");
+    engines.scene.start_agent("h1");
+    engines.await_well("h1");
     engines.network("h2", "other");
     engines.end();
 }
@@ -124,11 +123,7 @@ fn dockers_drop_of_what_is_forwarded_lets_containers_pass() {
         // Docker turns ip_forward on and the policy to DROP, if it is the first to do so.
         engines.host(host).stop(AGENT).unwrap();
         assert_eq!(engines.forward_policy(host), "-P FORWARD DROP", "{host}");
-        engines.host(host).start(AGENT).unwrap();
-        wait::until("the agent answers", SETTLED, || {
-            engines.host(host).exec(&["hopsack", "status"]).unwrap().success()
-        })
-        .unwrap();
+        engines.scene.start_agent(host);
     }
     engines.scene.form();
     engines.network("h1", "--ipv6 --subnet 10.50.0.0/24 --subnet fd50::/64 web");
@@ -148,7 +143,7 @@ fn dockers_drop_of_what_is_forwarded_lets_containers_pass() {
     h2.kill(AGENT, Signal::SIGKILL, Afterwards::StayDead).unwrap();
     h2.run(&["iptables", "-F"]).unwrap();
     assert!(!engines.pings("h1", "c1", addresses[1]));
-    h2.start(AGENT).unwrap();
+    engines.scene.start_agent("h2");
     engines.await_ping("h1", "c1", addresses[1]);
 
     // An engine that starts again makes its chains again.
@@ -207,7 +202,7 @@ fn an_engine_or_a_host_that_is_killed_comes_back_with_its_containers_and_network
         h2.start(service).unwrap();
     }
     engines.await_engine("h2");
-    engines.await_agent("h2");
+    engines.await_well("h2");
     reach("always");
     engines.docker("h2", "start once");
     reach("once");
@@ -251,7 +246,7 @@ fn with_live_restore_no_packet_is_lost_while_engine_and_agent_are_dead_and_what_
             h3.start(service).unwrap();
         }
         engines.await_engine("h3");
-        engines.await_agent("h3");
+        engines.await_well("h3");
         if signal == Signal::SIGTERM {
             assert_eq!(engines.scene.hopsack("h3", &["endpoint", "ls"]), before);
         }
@@ -273,8 +268,8 @@ fn an_agent_that_stops_takes_its_socket_along_and_one_that_is_killed_is_back_wit
     assert!(is_open());
     h2.stop(AGENT).unwrap();
     assert!(!is_open());
-    h2.start(AGENT).unwrap();
-    engines.await_agent("h2");
+    engines.scene.start_agent("h2");
+    engines.await_well("h2");
 
     // The machine has other things to do as well, so the quickest of three.
     let back = (0..3).map(|number| {

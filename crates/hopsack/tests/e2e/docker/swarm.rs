@@ -106,8 +106,7 @@ fn an_overlay_and_ours_live_side_by_side_and_neither_needs_the_other() {
     let theirs = HOSTS.map(|host| engines.address(host, "theirs", "ov"));
     engines.await_each("theirs", &theirs);
     for host in HOSTS {
-        engines.host(host).start(AGENT).unwrap();
-        engines.scene.await_agent(host);
+        engines.scene.start_agent(host);
     }
 
     for host in ["h3", "h2", "h1"] {
