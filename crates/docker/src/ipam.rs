@@ -41,22 +41,20 @@ impl IpamDriver {
     }
 
     /// A subnet for a new network. That of an existing one is granted too: Docker replays its requests when it
-    /// starts, and makes copies; if it was neither, making the network is refused.
+    /// starts, and makes copies; if it was neither, making the network is refused, unless the other is gone by then.
     async fn promised(
         &self,
         family: Family,
         wanted: Option<Cidr>,
         range: Option<Cidr>,
     ) -> Result<Cidr, DockerError> {
-        if let Some(wanted) = wanted
-            && self.network(wanted).is_some()
-        {
-            return Ok(wanted);
-        }
         let mut avoid = self.pools.all();
         // The same once more: an answer of ours was lost, or `CreateNetwork` will refuse one of the two.
         avoid.retain(|promised| Some(*promised) != wanted);
-        let subnet = self.api.propose_subnet(SubnetRequest { family, wanted, avoid }).await?;
+        let subnet = match wanted.filter(|wanted| self.network(*wanted).is_some()) {
+            Some(existing) => existing,
+            None => self.api.propose_subnet(SubnetRequest { family, wanted, avoid }).await?,
+        };
         self.pools.insert(subnet, range, wanted.is_none());
         Ok(subnet)
     }

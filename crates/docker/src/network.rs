@@ -77,9 +77,7 @@ impl NetworkDriver {
             Err(error) if error.code == ErrorCode::Conflict && self.is_twin(&docker, &request).await => {}
             Err(error) => return Err(error.into()),
         }
-        for subnet in &subnets {
-            self.pools.keep(subnet);
-        }
+        self.kept(&subnets);
         Ok(())
     }
 
@@ -120,7 +118,14 @@ impl NetworkDriver {
             });
         }
         self.links.extend([(docker.to_owned(), id)]);
+        self.kept(subnets);
         Ok(())
+    }
+
+    fn kept(&self, subnets: &[Cidr]) {
+        for subnet in subnets {
+            self.pools.keep(subnet);
+        }
     }
 
     async fn visible(&self, made: &Network) -> Result<(), DockerError> {

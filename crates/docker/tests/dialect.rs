@@ -433,6 +433,21 @@ fn a_pool_that_is_asked_for_again_before_it_is_a_network_is_promised_again() {
     assert_eq!(docker.cluster.networks().len(), 1);
 }
 
+#[test]
+fn a_subnet_whose_network_goes_while_docker_makes_another_of_it_is_that_ones() {
+    let docker = Docker::start();
+    let before = declare(&docker);
+    let request = json!({"Pool": "10.70.0.0/24", "SubPool": "10.70.0.64/26", "Options": null});
+    assert_eq!(docker.call("IpamDriver.RequestPool", request)["PoolID"], "10.70.0.0/24");
+    docker.run(docker.api.remove_network(before.id)).unwrap();
+    let mut create = create_network("1d46");
+    create["IPv4Data"] =
+        json!([{"AddressSpace": "hopsack", "Gateway": "10.70.0.1/24", "Pool": "10.70.0.0/24"}]);
+    assert_eq!(docker.call("NetworkDriver.CreateNetwork", create), json!({}));
+    let ranges: Vec<_> = docker.cluster.networks().into_values().map(|network| network.ranges).collect();
+    assert_eq!(ranges, [["10.70.0.64/26".parse().unwrap()].into()]);
+}
+
 /// A network that `hopsack network create` made.
 fn declare(docker: &Docker) -> Network {
     let request = NetworkRequest {
