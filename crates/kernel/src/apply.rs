@@ -500,12 +500,15 @@ pub(crate) const fn device_of(route: &Route) -> Option<&IfName> {
 
 /// A route as people name it; the main table goes without saying.
 pub(crate) fn route_name(key: &RouteKey) -> String {
-    if key.table == hopsack_plan::state::MAIN_TABLE {
-        key.destination.to_string()
-    } else {
-        let metric = key.metric.map(|metric| format!(" metric {metric}")).unwrap_or_default();
-        format!("{} table {}{metric}", key.destination, key.table)
+    let mut name = key.destination.to_string();
+    if key.table != hopsack_plan::state::MAIN_TABLE {
+        name += &format!(" table {}", key.table);
     }
+    name += &key.metric.map(|metric| format!(" metric {metric}")).unwrap_or_default();
+    if key.tos != 0 {
+        name += &format!(" tos {:#04x}", key.tos);
+    }
+    name
 }
 
 /// A rule as people name it.

@@ -54,6 +54,7 @@ fn unicast(destination: &str, gateway: Option<&str>, device: u32) -> Route {
         mtu: None,
         protocol: PROTOCOL,
         metric: None,
+        tos: 0,
     }
 }
 
@@ -173,6 +174,8 @@ fn routes_of_every_kind_read_back_and_others_are_left_alone() {
         let mut routes = vec![
             Route { source: Some(ip("10.32.0.1")), mtu: Some(1350), ..unicast("10.40.0.0/24", None, index) },
             unicast("10.41.0.0/24", Some("192.0.2.9"), index),
+            Route { tos: 0x0c, ..unicast("10.41.0.0/24", Some("192.0.2.8"), index) },
+            Route { tos: 0x1c, ..unicast("10.41.0.0/24", Some("192.0.2.8"), index) },
             Route { table: 46_771, ..unicast("10.42.0.1/32", Some("192.0.2.9"), index) },
             Route { source: Some(ip("fd00::1")), mtu: Some(1350), ..unicast("fd01::/64", None, index) },
             unicast("fd02::/64", Some("fe80::9"), index),
@@ -211,11 +214,12 @@ fn routes_of_every_kind_read_back_and_others_are_left_alone() {
             assert!(routes.contains(route), "{route:#?}");
         }
         for route in &routes {
-            socket.remove_route(route.table, route.destination, route.metric, PROTOCOL).unwrap();
-            let again = socket.remove_route(route.table, route.destination, route.metric, PROTOCOL);
+            socket.remove_route(route.table, route.destination, route.metric, route.tos, PROTOCOL).unwrap();
+            let again =
+                socket.remove_route(route.table, route.destination, route.metric, route.tos, PROTOCOL);
             assert!(again.unwrap_err().is_gone());
         }
-        assert!(socket.remove_route(254, foreign.destination, None, PROTOCOL).unwrap_err().is_gone());
+        assert!(socket.remove_route(254, foreign.destination, None, 0, PROTOCOL).unwrap_err().is_gone());
         let main = RouteFilter { protocol: Some(4), table: Some(254) };
         assert_eq!(socket.routes(Family::V4, main).unwrap().len(), 1);
         assert_eq!(socket.routes(Family::V4, RouteFilter { protocol: None, table: Some(77) }).unwrap(), []);

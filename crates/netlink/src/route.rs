@@ -34,6 +34,8 @@ pub struct Route {
     pub protocol: u8,
     /// The least wins; none means 0 for IPv4 and 1024 for IPv6.
     pub metric: Option<u32>,
+    /// Only for IPv4 packets of this type of service; 0: for any.
+    pub tos: u8,
 }
 
 /// What a route does with a packet.
@@ -78,31 +80,32 @@ impl Socket {
         Ok(found.iter().filter_map(decode).filter(|route| route.destination.family() == family).collect())
     }
 
-    /// Adds a route; fails if one of the same table, destination and metric is there, whoever made it.
+    /// Adds a route; fails if one of the same table, destination, metric and type of service is there, whoever made it.
     pub fn add_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
         let task = Task { operation: "add route", object: &route.destination };
         let message = RouteNetlinkMessage::NewRoute(message_of(route));
         self.change(&task, message, NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Puts a route in place of the one of the same table, destination and metric, without a gap; adds it if there
-    /// is none.
+    /// Puts a route in place of the one of the same table, destination, metric and type of service, without a gap; adds
+    /// it if there is none.
     pub fn replace_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
         let task = Task { operation: "replace route", object: &route.destination };
         let message = RouteNetlinkMessage::NewRoute(message_of(route));
         self.change(&task, message, NLM_F_CREATE | NLM_F_REPLACE)
     }
 
-    /// Removes the route of that table, destination and protocol, and of that metric if one is given.
+    /// Removes the route of that table, destination, type of service and protocol, and of that metric if one is given.
     pub fn remove_route(
         &mut self,
         table: u32,
         destination: Cidr,
         metric: Option<u32>,
+        tos: u8,
         protocol: u8,
     ) -> Result<(), NetlinkError> {
         let mut message = RouteMessage::default();
-        message.header = header_of(table, destination, protocol);
+        message.header = RouteHeader { tos, ..header_of(table, destination, protocol) };
         // Matches a route of any scope.
         message.header.scope = RouteScope::NoWhere;
         message.attributes = key_of(table, destination);
@@ -140,6 +143,7 @@ fn key_of(table: u32, destination: Cidr) -> Vec<RouteAttribute> {
 fn message_of(route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = header_of(route.table, route.destination, route.protocol);
+    message.header.tos = route.tos;
     message.header.kind = match route.kind {
         Kind::Unicast => RouteType::Unicast,
         Kind::Unreachable => RouteType::Unreachable,
@@ -201,6 +205,7 @@ fn decode(message: &RouteNetlinkMessage) -> Option<Route> {
         mtu: None,
         protocol: u8::from(message.header.protocol),
         metric: None,
+        tos: message.header.tos,
     };
     for attribute in &message.attributes {
         match attribute {

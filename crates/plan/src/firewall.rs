@@ -22,13 +22,13 @@
 mod ports;
 mod sets;
 
+use crate::probes::{STEERINGS, Steering};
 use crate::state::HostState;
 use crate::survey::Survey;
 use hopsack_types::Family;
 use hopsack_types::firewall::{Chain, ChainKind, Hook, HookPoint, Rule, inner_source};
 use hopsack_types::numbers::{
-    ACCEPT_MARK, ENDPOINT_PREFIX, HOST_DEVICE, PROBE_DIRECT_ICMP_ID, PROBE_DIRECT_MARK, PROBE_VXLAN_ICMP_ID,
-    PROBE_VXLAN_MARK, ROUTED_VNI, VXLAN_DEVICE, VXLAN_PORT,
+    ACCEPT_MARK, ENDPOINT_PREFIX, HOST_DEVICE, ROUTED_VNI, VXLAN_DEVICE, VXLAN_PORT,
 };
 use ports::Ports;
 use std::collections::BTreeMap;
@@ -172,9 +172,11 @@ fn vxlan_in(survey: &Survey<'_>) -> Vec<Rule> {
 /// What other hosts and their containers send, once its source is proven.
 fn member_in(survey: &Survey<'_>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = words(survey).map(same_network).collect();
-    rules.push(no_probe());
-    // A strict check of sources by others, as firewalld makes it for IPv6, asks for the way back with the packet's mark.
-    rules.extend(probe_marks(survey, "probes came by their own path"));
+    // Of what most packets are not, one look tells. In numbers, because not every system has names for protocols.
+    rules.push(Rule::new("no probe", "meta l4proto != { 1, 58 } accept"));
+    // A check of sources, strict as firewalld makes it for IPv6, looks for the way back by this. On the way here a
+    // router may have changed the type of service.
+    rules.extend(words(survey).flat_map(|words| probes(words, "probes came by their own path")));
     rules
 }
 
@@ -241,33 +243,31 @@ fn inside(Words { ip, icmp, errors, suffix, .. }: Words, published: Option<&Port
     rules
 }
 
-/// Tunnel packets are not tracked; probes and their answers are steered to the path that their identifier names.
+/// Tunnel packets are not tracked. Probes of IPv6 and answers to them are marked; those of IPv4 have their type of
+/// service from the start.
 fn raw_output(survey: &Survey<'_>) -> Vec<Rule> {
     let Words { ip, suffix, .. } = Words::of(survey.outer_family());
     let body = format!("udp dport {VXLAN_PORT} {ip} daddr @members{suffix} notrack accept");
-    let mut rules = vec![Rule::new("tunnel packets are not tracked", body), no_probe()];
-    rules.extend(probe_marks(survey, "probes take their own path"));
+    let mut rules = vec![Rule::new("tunnel packets are not tracked", body)];
+    let v6 = words(survey).filter(|words| words.family == Family::V6);
+    rules.extend(v6.flat_map(|words| probes(words, "probes take their own path")));
     rules
 }
 
-/// Of what most packets are not, one look tells. In numbers, because not every system has names for protocols.
-fn no_probe() -> Rule {
-    Rule::new("no probe", "meta l4proto != { 1, 58 } accept")
-}
-
-/// Marks probes and their answers with the path that their identifier names; the mark selects a routing table.
-fn probe_marks(survey: &Survey<'_>, comment: &str) -> Vec<Rule> {
-    let kinds = [(PROBE_DIRECT_ICMP_ID, PROBE_DIRECT_MARK), (PROBE_VXLAN_ICMP_ID, PROBE_VXLAN_MARK)];
-    words(survey)
-        .flat_map(|words| kinds.map(|kind| (words, kind)))
-        .map(|(Words { ip, icmp, suffix, .. }, (id, mark))| {
-            let body = format!(
-                "{icmp} type {{ echo-request, echo-reply }} {icmp} id {id} {ip} saddr @hosts{suffix} \
-                 {ip} daddr @hosts{suffix} meta mark set meta mark | {mark:#x}"
-            );
-            Rule::new(comment, body)
-        })
-        .collect()
+/// Gives probes and answers what routes them by the kind of path that their identifier names.
+fn probes(Words { family, ip, icmp, suffix, .. }: Words, comment: &str) -> [Rule; 2] {
+    STEERINGS.map(|Steering { id, tos, mark, .. }| {
+        let steer = match family {
+            // The two low bits are not of the DSCP (RFC 3168, section 5).
+            Family::V4 => format!("ip dscp set {:#x}", tos >> 2),
+            Family::V6 => format!("meta mark set meta mark | {mark:#x}"),
+        };
+        let body = format!(
+            "{icmp} type {{ echo-request, echo-reply }} {icmp} id {id} {ip} saddr @hosts{suffix} \
+             {ip} daddr @hosts{suffix} {steer}"
+        );
+        Rule::new(comment, body)
+    })
 }
 
 fn forwarded(survey: &Survey<'_>) -> Vec<Rule> {

@@ -2,7 +2,7 @@
 //!
 //! - [`view`]: what a plan is made from. [`state`]: what it makes.
 //! - [`survey`]: what all parts want to know of a view, worked out once.
-//! - [`paths`]: the VXLAN device, and where probes of each kind go.
+//! - [`paths`]: the VXLAN device, and what leads to a peer. [`probes`]: what leads probes of each kind there.
 //! - [`routed`]: host addresses, endpoints and routes of routed networks.
 //! - [`settings`]: kernel settings.
 //! - [`firewall`]: our nftables table.
@@ -13,6 +13,7 @@
 pub mod delta;
 pub mod firewall;
 pub mod paths;
+pub mod probes;
 pub mod routed;
 pub mod settings;
 pub mod state;
@@ -30,6 +31,7 @@ pub fn plan(view: &View, features: &Features) -> HostState {
     let mut state = HostState::default();
     if let Some(survey) = Survey::new(view, features) {
         paths::fill(&survey, &mut state);
+        probes::fill(&survey, &mut state);
         routed::fill(&survey, &mut state);
         settings::fill(&survey, &mut state);
         firewall::fill(&survey, &mut state);

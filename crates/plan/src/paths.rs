@@ -1,15 +1,11 @@
-//! How packets get to a peer: next hop, device and MTU for each kind of path, the VXLAN device with its neighbours,
-//! and the tables that probes of each kind are routed by, whatever is in use.
+//! How packets get to a peer: next hop, device and MTU for each kind of path, and the VXLAN device with its neighbours.
 
-use crate::state::{HostState, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
+use crate::state::{HostState, Link, LinkKind, RouteTarget};
 use crate::survey::{Peer, Survey};
 use crate::view::{Features, Underlay};
-use hopsack_types::numbers::{
-    ALIAS_PREFIX, PROBE_DIRECT_MARK, PROBE_DIRECT_TABLE, PROBE_RULE_PREFERENCE, PROBE_VXLAN_MARK,
-    PROBE_VXLAN_TABLE, ROUTED_VNI, VXLAN_PORT, vtep_mac,
-};
+use hopsack_types::numbers::{ALIAS_PREFIX, ROUTED_VNI, VXLAN_PORT, vtep_mac};
 use hopsack_types::path::PathKind;
-use hopsack_types::{Cidr, Family, Host, HostId};
+use hopsack_types::{Family, Host, HostId};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -100,33 +96,8 @@ pub fn probe_addresses(underlay: &Underlay, own: &Host, peer: &Host) -> Option<(
         .find_map(|family| Some((own.address(family)?, peer.address(family)?)))
 }
 
-/// Adds the VXLAN device, its neighbours, and the tables of probes.
+/// Adds the VXLAN device and its neighbours.
 pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
-    add_vxlan(survey, state);
-    for family in survey.families.iter().copied() {
-        for (mark, table) in [(PROBE_DIRECT_MARK, PROBE_DIRECT_TABLE), (PROBE_VXLAN_MARK, PROBE_VXLAN_TABLE)]
-        {
-            state.rules.insert(MarkRule { family, preference: PROBE_RULE_PREFERENCE, mark, table });
-        }
-        for peer in &survey.peers {
-            let Some(address) = peer.host.address(family) else { continue };
-            for (table, target) in [
-                (PROBE_DIRECT_TABLE, survey.direct(peer, family)),
-                (PROBE_VXLAN_TABLE, survey.tunnel(peer, family)),
-            ] {
-                // A probe must not be answered over another path than its own. No wider prefix may be refused here:
-                // the kernel looks up the outer packet of a tunnelled probe with the same mark.
-                let target = target.unwrap_or(RouteTarget::Unreachable);
-                let source = survey.own.address(family).filter(|_| target != RouteTarget::Unreachable);
-                // No MTU: probes are what finds it.
-                let route = Route { target, source, mtu: None };
-                state.routes.insert(RouteKey::new(table, Cidr::host(address)), route);
-            }
-        }
-    }
-}
-
-fn add_vxlan(survey: &Survey<'_>, state: &mut HostState) {
     let Some(device) = &survey.vxlan_device else { return };
     let link = Link {
         kind: LinkKind::Vxlan { vni: ROUTED_VNI, port: VXLAN_PORT, local: survey.underlay().address },

@@ -151,7 +151,7 @@ fn add_way_to_the_loopback(device: &IfName, endpoint: &Endpoint, address: IpAddr
     if address.is_ipv6() && endpoint.ports.iter().any(|published| is_at_loopback(published.host.address)) {
         let destination = Cidr::host(Ipv6Addr::LOCALHOST.into());
         let metric = Some(loopback_metric(endpoint.id));
-        let key = RouteKey { table: LOCAL_TABLE, destination, metric };
+        let key = RouteKey { metric, ..RouteKey::new(LOCAL_TABLE, destination) };
         state
             .routes
             .insert(key, Route { target: RouteTarget::Local(device.clone()), source: None, mtu: None });

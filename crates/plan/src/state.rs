@@ -105,12 +105,14 @@ pub struct RouteKey {
     pub destination: Cidr,
     /// Tells routes of one table and destination apart, of which the least counts; none: there is one.
     pub metric: Option<u32>,
+    /// Only for IPv4 packets of this type of service, before routes for any; 0: for any.
+    pub tos: u8,
 }
 
 impl RouteKey {
     /// The one route of a table to a destination.
     pub const fn new(table: u32, destination: Cidr) -> Self {
-        Self { table, destination, metric: None }
+        Self { table, destination, metric: None, tos: 0 }
     }
 }
 

@@ -19,13 +19,18 @@ pub const ROUTE_PROTOCOL: u8 = 72;
 /// Firewall mark that our table puts on what it has accepted, so that one labelled rule in Docker's chain can let it
 /// pass. One high bit, away from Kubernetes (0x4000, 0x8000), Weave (0x20000), Calico and Tailscale (0xff0000).
 pub const ACCEPT_MARK: u32 = 0x0800_0000;
-/// Mark of probes over `direct`: selects [`PROBE_DIRECT_TABLE`].
+/// Type of service of IPv4 probes over `direct`: selects the routes that have it. DSCP 3, one of those for local use
+/// (RFC 2474, section 6); no standard DSCP is taken for it by kernels that route by three of its bits only (0x1c).
+pub const PROBE_DIRECT_TOS: u8 = 0x0c;
+/// Type of service of IPv4 probes over `vxlan`: DSCP 7, likewise.
+pub const PROBE_VXLAN_TOS: u8 = 0x1c;
+/// Mark of IPv6 probes over `direct`: selects [`PROBE_DIRECT_TABLE`].
 pub const PROBE_DIRECT_MARK: u32 = 0x1000_0000;
-/// Mark of probes over `vxlan`: selects [`PROBE_VXLAN_TABLE`].
+/// Mark of IPv6 probes over `vxlan`: selects [`PROBE_VXLAN_TABLE`].
 pub const PROBE_VXLAN_MARK: u32 = 0x2000_0000;
-/// Routing table with each on-link peer's host address over the underlay.
+/// Routing table with each on-link peer's IPv6 host address over the underlay.
 pub const PROBE_DIRECT_TABLE: u32 = 46_771;
-/// Routing table with each peer's host address over VXLAN.
+/// Routing table with each peer's IPv6 host address over VXLAN.
 pub const PROBE_VXLAN_TABLE: u32 = 46_772;
 /// Preference of our two `ip rule`s: before the main table (32766), after what people usually add by hand.
 pub const PROBE_RULE_PREFERENCE: u32 = 4_677;

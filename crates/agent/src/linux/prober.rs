@@ -1,5 +1,5 @@
-//! ICMP echo over raw sockets, one for each family and kind of path. The socket's mark makes the kernel look for a way
-//! in that kind's table already when it checks the packet's size; the firewall marks the answers alike.
+//! ICMP echo over raw sockets, one for each family and kind of path. The socket's type of service (IPv4) or mark (IPv6)
+//! makes the kernel look for that kind's way; the plan's module `probes` has the routes.
 
 use crate::kernel::paths::{Echo, EchoReply, Prober};
 use async_trait::async_trait;
@@ -72,22 +72,23 @@ impl RawProber {
 }
 
 fn make(echo: Echo) -> io::Result<Socket> {
+    let direct = echo.id == numbers::PROBE_DIRECT_ICMP_ID;
     let socket = match echo.from {
         IpAddr::V4(_) => {
             let socket = Socket::new(Domain::IPV4, Type::RAW.nonblocking(), Some(Protocol::ICMPV4))?;
             set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
+            let tos = if direct { numbers::PROBE_DIRECT_TOS } else { numbers::PROBE_VXLAN_TOS };
+            socket.set_tos_v4(tos.into())?;
             socket
         }
         IpAddr::V6(_) => {
             let socket = Socket::new(Domain::IPV6, Type::RAW.nonblocking(), Some(Protocol::ICMPV6))?;
             set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::PROBE)?;
+            let mark = if direct { numbers::PROBE_DIRECT_MARK } else { numbers::PROBE_VXLAN_MARK };
+            socket.set_mark(mark)?;
             socket
         }
     };
-    socket.set_mark(match echo.id {
-        numbers::PROBE_DIRECT_ICMP_ID => numbers::PROBE_DIRECT_MARK,
-        _ => numbers::PROBE_VXLAN_MARK,
-    })?;
     socket.bind(&SocketAddr::new(echo.from, 0).into())?;
     Ok(socket)
 }

@@ -6,11 +6,9 @@ use async_trait::async_trait;
 use hopsack_agent::kernel::paths::{Echo, EchoReply, Prober};
 use hopsack_kernel::FakeKernel;
 use hopsack_plan::HostState;
-use hopsack_plan::state::RouteKey;
-use hopsack_types::Cidr;
-use hopsack_types::numbers::{
-    PROBE_DIRECT_ICMP_ID, PROBE_DIRECT_TABLE, PROBE_VXLAN_TABLE, VXLAN_OVERHEAD_V4,
-};
+use hopsack_plan::probes::probe_route;
+use hopsack_types::numbers::{PROBE_DIRECT_ICMP_ID, VXLAN_OVERHEAD_V4};
+use hopsack_types::path::PathKind;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -58,17 +56,17 @@ impl SimProber {
     }
 }
 
-fn has_route(state: &HostState, table: u32, to: IpAddr) -> bool {
-    state.routes.contains_key(&RouteKey::new(table, Cidr::host(to)))
+fn has_route(state: &HostState, kind: PathKind, to: IpAddr) -> bool {
+    state.routes.contains_key(&probe_route(kind, to))
 }
 
 #[async_trait]
 impl Prober for SimProber {
     async fn send(&self, echo: Echo) -> io::Result<()> {
         let direct = echo.id == PROBE_DIRECT_ICMP_ID;
-        let (table, mtu) =
-            if direct { (PROBE_DIRECT_TABLE, MTU) } else { (PROBE_VXLAN_TABLE, MTU - VXLAN_OVERHEAD_V4) };
-        if !has_route(&self.kernels.state(self.here), table, echo.to) {
+        let (kind, mtu) =
+            if direct { (PathKind::Direct, MTU) } else { (PathKind::Vxlan, MTU - VXLAN_OVERHEAD_V4) };
+        if !has_route(&self.kernels.state(self.here), kind, echo.to) {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
         if echo.size > mtu {
@@ -77,7 +75,7 @@ impl Prober for SimProber {
         let Some((there, kernel)) = self.kernels.holder(echo.to) else { return Ok(()) };
         let carried = self.network.passes(self.here, there)
             && (!direct || self.network.is_adjacent(self.here, there))
-            && has_route(&kernel, table, echo.from);
+            && has_route(&kernel, kind, echo.from);
         let after = self.network.latency();
         if carried && !self.network.loses() {
             self.replies.put(after, EchoReply { from: echo.to, id: echo.id, sequence: echo.sequence });

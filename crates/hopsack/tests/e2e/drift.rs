@@ -142,7 +142,13 @@ fn links_addresses_routes_neighbours_and_rules_come_back_within_a_second() {
             "bridge fdb show dev hopvxlan | sort",
             "fdb",
         ),
-        Harm::new("ip rule del pref 4677", "ip rule | sort", "rules"),
+        Harm::new("ip route del $(ip route show tos 0x0c proto 72 | head -n 1)", routes, "routes"),
+        // As hosts of an earlier version have them.
+        Harm::new(
+            "ip rule add fwmark 0x10000000/0x10000000 table 46771 pref 4677 protocol 72",
+            "ip rule | sort",
+            "rules",
+        ),
         Harm::new("ip -6 rule del pref 4677", "ip -6 rule | sort", "rules"),
     ];
     for harm in &harms {

@@ -175,7 +175,13 @@ fn set_routes(socket: &mut Socket, device: u32, wanted: &BTreeMap<Cidr, IpAddr>)
             None => wanted.values().any(|next_hop| *next_hop == route.destination.first()),
         };
         if !stays {
-            ignore_gone(socket.remove_route(MAIN_TABLE, route.destination, route.metric, ROUTE_PROTOCOL))?;
+            ignore_gone(socket.remove_route(
+                MAIN_TABLE,
+                route.destination,
+                route.metric,
+                route.tos,
+                ROUTE_PROTOCOL,
+            ))?;
         }
     }
     let has = |destination: Cidr, gateway: Option<IpAddr>| {
@@ -223,6 +229,7 @@ fn route_of(destination: Cidr, gateway: Option<IpAddr>, device: u32) -> Route {
         mtu: None,
         protocol: ROUTE_PROTOCOL,
         metric: None,
+        tos: 0,
     }
 }
 

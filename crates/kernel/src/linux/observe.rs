@@ -152,6 +152,6 @@ fn observe_route(route: &FoundRoute, links: &BTreeMap<u32, Found>) -> Option<(Ro
     };
     // Of other kinds there is one, and IPv6 shows the metric that it chose itself.
     let metric = route.metric.filter(|_| route.kind == RouteKind::Local);
-    let key = RouteKey { table: route.table, destination: route.destination, metric };
+    let key = RouteKey { table: route.table, destination: route.destination, metric, tos: route.tos };
     Some((key, Route { target, source: route.source, mtu: route.mtu }))
 }

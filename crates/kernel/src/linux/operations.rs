@@ -39,6 +39,7 @@ impl LinuxKernel {
             mtu: route.mtu,
             protocol: ROUTE_PROTOCOL,
             metric: key.metric,
+            tos: key.tos,
         })
     }
 
@@ -220,7 +221,7 @@ impl Operations for LinuxKernel {
     }
 
     fn remove_route(&mut self, key: &RouteKey) -> Result<(), KernelError> {
-        Ok(self.socket.remove_route(key.table, key.destination, key.metric, ROUTE_PROTOCOL)?)
+        Ok(self.socket.remove_route(key.table, key.destination, key.metric, key.tos, ROUTE_PROTOCOL)?)
     }
 }
 

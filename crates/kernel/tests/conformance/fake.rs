@@ -200,6 +200,7 @@ fn what_is_lost_takes_along_what_hangs_on_it_and_all_comes_back() {
         (Table::Forward, "IPv6"),
         (Table::Rules, "IPv4 mark 0x10000000 table 46771"),
         (Table::Routes, "10.32.0.3/32 table 46771"),
+        (Table::Routes, "10.32.12.0/29 tos 0x0c"),
     ] {
         assert!(kernel.lose(table, object), "{table} {object}");
         assert_ne!(kernel.observe(&desired).unwrap(), desired);

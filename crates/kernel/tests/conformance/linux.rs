@@ -172,8 +172,8 @@ fn what_somebody_changes_inside_a_container_is_put_right() {
         let changes: [Meddling<'_>; 6] = [
             &|socket, link| socket.remove_address(link, "10.32.4.2/32".parse().unwrap()).unwrap(),
             &|socket, link| socket.add_address(link, "10.99.0.1/32".parse().unwrap()).unwrap(),
-            &|socket, _| socket.remove_route(254, "0.0.0.0/0".parse().unwrap(), None, 72).unwrap(),
-            &|socket, _| socket.remove_route(254, "::/0".parse().unwrap(), None, 72).unwrap(),
+            &|socket, _| socket.remove_route(254, "0.0.0.0/0".parse().unwrap(), None, 0, 72).unwrap(),
+            &|socket, _| socket.remove_route(254, "::/0".parse().unwrap(), None, 0, 72).unwrap(),
             &|socket, link| {
                 socket.change_link(link, &LinkChange { up: Some(false), ..LinkChange::default() }).unwrap();
             },
@@ -243,6 +243,7 @@ fn links_and_routes_of_others_are_told_and_left_alone() {
             mtu: None,
             protocol: 4,
             metric: None,
+            tos: 0,
         };
         socket.add_route(&foreign).unwrap();
         let (_, mut desired) = one_endpoint(Container::External);
@@ -334,7 +335,7 @@ fn a_watch_tells_of_others_changes_and_not_of_ours() {
             },
             &mut || {
                 let mut socket = Socket::open().unwrap();
-                socket.remove_route(254, "10.32.8.0/29".parse().unwrap(), None, 72).unwrap();
+                socket.remove_route(254, "10.32.8.0/29".parse().unwrap(), None, 0, 72).unwrap();
             },
         ];
         for meddle in meddling {
@@ -402,6 +403,7 @@ fn the_surroundings_leave_out_what_is_ours() {
             mtu: None,
             protocol: 4,
             metric,
+            tos: 0,
         };
         let far0 = index(&mut socket, "far0");
         socket.add_address(far0, "198.51.100.1/24".parse().unwrap()).unwrap();

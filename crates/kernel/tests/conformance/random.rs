@@ -4,7 +4,7 @@ use super::states::{ip, key, mac, name, veth};
 use super::{on_linux, reconcile};
 use hopsack_kernel::{FakeKernel, Kernel};
 use hopsack_plan::HostState;
-use hopsack_plan::state::{Container, Link, LinkKind, MarkRule, Route, RouteTarget};
+use hopsack_plan::state::{Container, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
 use hopsack_types::firewall::{Chain, Rule};
 use hopsack_types::{Family, IfName};
 use proptest::prelude::*;
@@ -104,7 +104,16 @@ fn state() -> impl Strategy<Value = HostState> {
                     };
                     let mtu = Some(1300).filter(|_| choice == 1 && kind < 2 && device.is_some());
                     let table = if choice == 0 { 254 } else { 46_771 };
-                    state.routes.insert(key(table, &destination), Route { target, source: None, mtu });
+                    let route = Route { target, source: None, mtu };
+                    // Alone, or beside the one for any packet.
+                    let key = key(table, &destination);
+                    let is_v4 = destination.contains('.');
+                    if is_v4 && number % 2 == 0 {
+                        state.routes.insert(RouteKey { tos: 0x0c, ..key }, route.clone());
+                    }
+                    if !is_v4 || kind != 3 {
+                        state.routes.insert(key, route);
+                    }
                 }
             }
             for number in rules {

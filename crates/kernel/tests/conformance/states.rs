@@ -117,6 +117,10 @@ fn fill_routes(state: &mut HostState) {
     ] {
         state.routes.insert(key(table, destination), Route { target, source, mtu });
     }
+    for (tos, target) in [(0x0c, via("192.0.2.3", "eth0")), (0x1c, RouteTarget::Unreachable)] {
+        let key = RouteKey { tos, ..key(MAIN_TABLE, "10.32.12.0/29") };
+        state.routes.insert(key, Route { target, source: None, mtu: None });
+    }
 }
 
 fn fill_firewall(state: &mut HostState) {

@@ -167,7 +167,7 @@ fn add_link(script: &mut String, name: &IfName, link: &Link) {
     let _ = writeln!(script, "ip link add {name} {mac} mtu {} type {kind}; ip link set {name} up", link.mtu);
 }
 
-fn add_route(script: &mut String, RouteKey { table, destination, metric }: &RouteKey, route: &Route) {
+fn add_route(script: &mut String, RouteKey { table, destination, metric, tos }: &RouteKey, route: &Route) {
     let (kind, target) = match &route.target {
         RouteTarget::Via { next_hop, device } => ("", format!("via {next_hop} dev {device} onlink")),
         RouteTarget::Device(device) => ("", format!("dev {device}")),
@@ -180,6 +180,6 @@ fn add_route(script: &mut String, RouteKey { table, destination, metric }: &Rout
     let metric = metric.map(|metric| format!("metric {metric}")).unwrap_or_default();
     let _ = writeln!(
         script,
-        "ip route add {kind} {destination} {target} table {table} proto 72 {metric} {source} {mtu}"
+        "ip route add {kind} {destination} tos {tos:#x} {target} table {table} proto 72 {metric} {source} {mtu}"
     );
 }

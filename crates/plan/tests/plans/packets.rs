@@ -8,6 +8,9 @@ use crate::namespaces::Namespaces;
 use hopsack_lab::require;
 use hopsack_plan::view::{Attachment, View};
 use hopsack_plan::{HostState, plan};
+use hopsack_types::numbers::{
+    PROBE_DIRECT_ICMP_ID as DIRECT, PROBE_DIRECT_TOS, PROBE_VXLAN_ICMP_ID as VXLAN, PROBE_VXLAN_TOS,
+};
 use hopsack_types::path::PathKind;
 use hopsack_types::{Cidr, HostId, IfName, Isolation};
 use std::path::PathBuf;
@@ -296,6 +299,12 @@ fn tunnel_packets_of_strangers_and_with_wrong_insides_are_dropped() {
     assert_ne!(sent(), 0, "this test cannot fail");
 }
 
+/// What makes `ping` send an IPv4 probe.
+fn probe(id: u16) -> String {
+    let tos = if id == DIRECT { PROBE_DIRECT_TOS } else { PROBE_VXLAN_TOS };
+    format!("-e {id} -Q {tos}")
+}
+
 #[test]
 fn probes_take_their_own_path_whatever_is_in_use() {
     require!(Root, Nft, Ping, Vxlan);
@@ -305,14 +314,14 @@ fn probes_take_their_own_path_whatever_is_in_use() {
             host,
             &format!("iifname {device} icmp type {{ echo-request, echo-reply }} icmp id {id}"),
             || {
-                lab.refuses("h1", &format!("-e {id} -I 10.32.0.1"), to);
+                lab.refuses("h1", &format!("{} -I 10.32.0.1", probe(id)), to);
             },
         )
     };
     for (to, host, id, device, other) in [
-        ("10.32.0.2", "h2", 0x4801, "eth0", "hopvxlan"),
-        ("10.32.0.2", "h2", 0x4802, "hopvxlan", "eth0"),
-        ("10.32.0.3", "h3", 0x4802, "hopvxlan", "eth0"),
+        ("10.32.0.2", "h2", DIRECT, "eth0", "hopvxlan"),
+        ("10.32.0.2", "h2", VXLAN, "hopvxlan", "eth0"),
+        ("10.32.0.3", "h3", VXLAN, "hopvxlan", "eth0"),
     ] {
         for at in [host, "h1"] {
             assert_eq!(by(at, device, id, to), 1, "{id:#x} to {to} at {at} over {device}");
@@ -320,8 +329,19 @@ fn probes_take_their_own_path_whatever_is_in_use() {
         }
     }
     // Never over another path than their own.
-    assert!(lab.refuses("h1", "-e 18433 -I 10.32.0.1", "10.32.0.3"));
-    assert!(lab.pings("h1", "-e 18434 -I fd32::1", "fd32::3"));
+    assert!(lab.refuses("h1", &format!("{} -I 10.32.0.1", probe(DIRECT)), "10.32.0.3"));
+    assert!(lab.pings("h1", &format!("-e {VXLAN} -I fd32::1"), "fd32::3"));
+    // Though the segment clears the type of service, and h2 uses the other path.
+    lab.net.sh(
+        "r",
+        "nft 'table bridge bleach { chain f { type filter hook forward priority 0; ether type ip ip dscp set 0; }; }'",
+    );
+    lab.net
+        .sh("h2", "ip route replace 10.32.0.1/32 via 10.32.0.1 dev hopvxlan onlink proto 72 src 10.32.0.2");
+    for (id, device, other) in [(DIRECT, "eth0", "hopvxlan"), (VXLAN, "hopvxlan", "eth0")] {
+        assert_eq!(by("h1", device, id, "10.32.0.2"), 1, "{id:#x} over {device}");
+        assert_eq!(by("h1", other, id, "10.32.0.2"), 0, "{id:#x} over {other}");
+    }
     // A segment that drops foreign sources is noticed.
     lab.net.sh(
         "r",
@@ -329,8 +349,8 @@ fn probes_take_their_own_path_whatever_is_in_use() {
         ether type ip ip saddr != { 192.0.2.0/24, 198.51.100.0/24 } drop
         }; }'",
     );
-    assert!(lab.refuses("h1", "-e 18433 -I 10.32.0.1", "10.32.0.2"));
-    assert!(lab.pings("h1", "-e 18434 -I 10.32.0.1", "10.32.0.2"));
+    assert!(lab.refuses("h1", &format!("{} -I 10.32.0.1", probe(DIRECT)), "10.32.0.2"));
+    assert!(lab.pings("h1", &format!("{} -I 10.32.0.1", probe(VXLAN)), "10.32.0.2"));
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use crate::cluster::{ALL, DB, H1, H2, H3, WEB, cidr, device, endpoint, ip, seen_by, view};
 use hopsack_plan::paths::{may_be_direct, may_be_tunnelled, probe_addresses};
+use hopsack_plan::probes::probe_route;
 use hopsack_plan::state::{LinkKind, MAIN_TABLE, Route, RouteKey, RouteTarget};
 use hopsack_plan::view::{NetworkView, View};
 use hopsack_plan::{Features, HostState, plan};
-use hopsack_types::numbers::{PROBE_DIRECT_TABLE, PROBE_VXLAN_TABLE, vtep_mac};
+use hopsack_types::numbers::vtep_mac;
 use hopsack_types::path::{PathChoice, PathKind};
-use hopsack_types::{Cidr, HostId, Network};
+use hopsack_types::{Cidr, Family, HostId, Network};
 use proptest::prelude::*;
 
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ fn via(next_hop: &str, name: &str) -> RouteTarget {
 
 /// What the kernel would do with a packet: the longest prefix of the main table.
 fn look_up(state: &HostState, address: IpAddr) -> Option<&RouteTarget> {
-    let main = state.routes.iter().filter(|(key, _)| key.table == MAIN_TABLE);
+    let main = state.routes.iter().filter(|(key, _)| key.table == MAIN_TABLE && key.tos == 0);
     let matching = main.filter(|(key, _)| key.destination.contains(address));
     matching.max_by_key(|(key, _)| key.destination.length()).map(|(_, route)| &route.target)
 }
@@ -129,15 +130,23 @@ fn a_peer_without_a_path_is_unreachable_and_nothing_of_it_leaks() {
 }
 
 #[test]
-fn probes_have_tables_where_only_their_own_path_leads_on() {
+fn probes_have_routes_where_only_their_own_path_leads_on() {
     let state = plan(&view(), &ALL);
-    let target = |table, to: &str| route(&state, table, to).map(|route| route.target.clone());
-    assert_eq!(target(PROBE_DIRECT_TABLE, "10.32.0.2/32"), Some(via("192.0.2.2", "eth0")));
-    assert_eq!(target(PROBE_DIRECT_TABLE, "10.32.0.3/32"), Some(RouteTarget::Unreachable));
-    assert_eq!(target(PROBE_DIRECT_TABLE, "fd32::2/128"), Some(RouteTarget::Unreachable));
-    assert_eq!(target(PROBE_VXLAN_TABLE, "10.32.0.2/32"), Some(via("10.32.0.2", "hopvxlan")));
-    assert_eq!(target(PROBE_VXLAN_TABLE, "10.32.0.3/32"), Some(via("10.32.0.3", "hopvxlan")));
-    assert_eq!(state.rules.len(), 4);
+    let target =
+        |kind, to: &str| state.routes.get(&probe_route(kind, ip(to))).map(|route| route.target.clone());
+    assert_eq!(target(PathKind::Direct, "10.32.0.2"), Some(via("192.0.2.2", "eth0")));
+    assert_eq!(target(PathKind::Direct, "10.32.0.3"), Some(RouteTarget::Unreachable));
+    assert_eq!(target(PathKind::Direct, "fd32::2"), Some(RouteTarget::Unreachable));
+    assert_eq!(target(PathKind::Vxlan, "10.32.0.2"), Some(via("10.32.0.2", "hopvxlan")));
+    assert_eq!(target(PathKind::Vxlan, "10.32.0.3"), Some(via("10.32.0.3", "hopvxlan")));
+    assert_eq!(target(PathKind::Vxlan, "fd32::3"), Some(main_route(&state, "fd32::3/128").target));
+}
+
+#[test]
+fn no_packet_of_ipv4_pays_for_a_routing_rule() {
+    let state = plan(&view(), &ALL);
+    let families: Vec<Family> = state.rules.iter().map(|rule| rule.family).collect();
+    assert_eq!(families, [Family::V6, Family::V6]);
 }
 
 #[test]
