@@ -204,8 +204,9 @@ fn a_certain_address_is_had_from_anywhere_in_the_subnet() {
         one.await_reach(*address);
     }
     taken.extend(&two.addresses);
-    let first = free_beside("10.40.1.1".parse().unwrap(), &taken).to_string();
-    for wanted in [&first, "10.40.1.254", "fd40:0:0:1:ffff:ffff:ffff:ffff"] {
+    let [first, last] =
+        ["10.40.1.1", "10.40.1.255"].map(|end| free_beside(end.parse().unwrap(), &taken).to_string());
+    for wanted in [&first, &last, "fd40:0:0:1:ffff:ffff:ffff:ffff"] {
         for (host, container) in [("h1", "c3"), ("h2", "c4")] {
             let there = scene.attach(host, container, "web", &["--ip", wanted]);
             assert!(there.addresses.contains(&wanted.parse().unwrap()));

@@ -142,7 +142,8 @@ fn containers_cannot_send_as_others_nor_make_tunnel_packets() {
     };
     let before = dropped(&h1, "endpoint_in");
     let own = scene.status("h1")["cluster"]["addresses"][0].as_str().unwrap().to_owned();
-    for source in [all[1].address().to_string().as_str(), "10.40.1.250", "192.0.2.1", &own] {
+    let free = free_beside(all[0].address(), &[all[1].address(), all[2].address()]).to_string();
+    for source in [&all[1].address().to_string(), &free, "192.0.2.1", &own] {
         send(source, "of another's");
     }
     wait::until("all to be counted", PATIENCE, || dropped(&h1, "endpoint_in") >= before + 4).unwrap();

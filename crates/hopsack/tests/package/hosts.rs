@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// The package, where the hosts find it.
 const PACKAGE: &str = "/root/hopsack.deb";
+/// Makes a package of the same programs with a newer version.
+const NEWER: &str = "cd /root && dpkg-deb -R hopsack.deb newer && sed -i 's/^Version:.*/Version: 99/' newer/DEBIAN/control \
+                     && dpkg-deb -Znone -b newer newer.deb && rm -r newer";
 /// For what takes a second on a real host.
 const SETTLED: Duration = Duration::from_secs(120);
 /// The network of a host, and files: what a purge has to leave as it was.
@@ -107,9 +110,11 @@ fn two_hosts_from_the_package_form_a_cluster_and_are_as_before_once_it_is_purged
     assert!(status.contains("all is well"), "{status}");
 
     // An upgrade: the agent is another one afterwards, and traffic goes on.
+    run(&mut h2, NEWER);
     let agent = run(&mut h2, "systemctl show -P MainPID hopsack");
     run(&mut h1, &format!("ip netns exec c1 ping -i 0.2 -c 200 {c2} >/root/pings &"));
-    run(&mut h2, &format!("dpkg -i {PACKAGE}"));
+    run(&mut h2, "apt-get install -y /root/newer.deb");
+    assert_eq!(run(&mut h2, "dpkg-query -W -f '${Version}' hopsack"), "99");
     assert_ne!(run(&mut h2, "systemctl show -P MainPID hopsack"), agent);
     wait::until("the new agent answers", SETTLED, || h2.exec("hopsack status").unwrap().success()).unwrap();
     let pings = insist(&mut h1, "grep loss /root/pings");

@@ -66,7 +66,7 @@ fn a_given_address_may_lie_anywhere_in_the_subnet() {
 fn a_running_container_is_connected_and_disconnected() {
     require!(Root, Docker, Busybox, Vxlan, Nft);
     let engines = Engines::cluster();
-    engines.network("h1", "--subnet 10.50.0.0/24 web");
+    engines.network("h1", "--subnet 10.50.0.0/24 --ip-range 10.50.0.0/25 web");
     engines.run("h2", "c2", "--net web");
     let peer = engines.address("h2", "c2", "web");
     engines.run("h1", "c1", "--net none");

@@ -14,7 +14,7 @@ fn echo(engines: &Engines, container: &str, address: IpAddr) -> Running {
 fn a_udp_client_that_goes_on_comes_to_a_container_that_is_made_anew_and_to_nobody_who_has_its_address() {
     require!(Root, Docker, Busybox, Vxlan, Nft);
     let engines = with_outsider();
-    engines.network("h1", "--ipv6 --subnet 10.50.0.0/24 --subnet fd50::/64 web");
+    engines.network("h1", "--ipv6 --subnet 10.50.0.0/24 --ip-range 10.50.0.128/25 --subnet fd50::/64 web");
     let (outside, h1, h2) = (engines.host(OUT), engines.host("h1"), engines.host("h2"));
     // The same number on another host, by way of this one: none of h1's business.
     engines.run("h1", "asker", "--net web");

@@ -347,7 +347,8 @@ fn with_dockers_gateway_a_container_has_dockers_interface_ports_and_translation_
             .unwrap();
         }
         // Its packets to the cluster do not take Docker's way.
-        let web = engines.inside(host, "c1", "ip route get 10.60.0.99");
+        let peer = engines.address(if host == "h1" { "h2" } else { "h1" }, "c1", "web");
+        let web = engines.inside(host, "c1", &format!("ip route get {peer}"));
         let open = engines.inside(host, "c2", "ip route get 10.32.77.7");
         assert!(web.contains("eth0") && open.contains("eth0"), "{web} {open}");
     }
@@ -359,7 +360,7 @@ fn a_container_is_in_two_hopsack_networks_on_a_bridge_and_on_a_macvlan_and_comes
     require!(Root, Docker, Busybox, Vxlan, Nft);
     let engines = Engines::cluster();
     engines.network("h1", "--subnet 10.60.0.0/24 web");
-    engines.network("h1", "--ipv6 --subnet 10.61.0.0/24 --subnet fd61::/64 data");
+    engines.network("h1", "--ipv6 --subnet 10.61.0.0/24 --ip-range 10.61.0.128/25 --subnet fd61::/64 data");
     engines.run("h2", "web", "--net web");
     engines.run("h3", "data", "--net data");
     let (web, data) = (engines.address("h2", "web", "web"), engines.addresses("h3", "data", "data"));

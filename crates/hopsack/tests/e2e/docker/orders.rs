@@ -108,7 +108,7 @@ fn whoever_ends_and_begins_in_whatever_order_all_is_there_again_and_nothing_else
     engines.host(LIVE).configure_engine(LIVE_RESTORE).unwrap();
     engines.host(LIVE).restart(ENGINE).unwrap();
     engines.await_engine(LIVE);
-    engines.network("h1", "--ipv6 --subnet 10.50.0.0/24 --subnet fd50::/64 web");
+    engines.network("h1", "--ipv6 --subnet 10.50.0.0/24 --ip-range 10.50.0.128/25 --subnet fd50::/64 web");
     engines.network("h2", "db");
     engines.scene.hopsack("h3", &["network", "create", "declared"]);
     engines.await_network("declared", SETTLED);
