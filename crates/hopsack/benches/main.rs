@@ -55,7 +55,7 @@ struct Effort {
 const FULL: Effort = Effort {
     rounds: 9,
     seconds: 1.0,
-    starts: 30,
+    starts: 60,
     burst: 50,
     networks: 20,
     age: Duration::from_secs(600),
