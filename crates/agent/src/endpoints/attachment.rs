@@ -26,8 +26,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the kernel may take.
-const KERNEL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the kernel may take: many containers that start at once keep it busy for seconds. An attempt and its end
+/// take it twice, and have to fit into what a caller waits ([`hopsack_api::client::TIMEOUT`]).
+const KERNEL_DEADLINE: Duration = Duration::from_secs(12);
 
 fn error(code: ErrorCode, message: String) -> AgentError {
     ApiError::new(code, message).into()

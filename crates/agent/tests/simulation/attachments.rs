@@ -16,6 +16,8 @@ const NAMESPACE: &str = "/proc/self/ns/uts";
 /// Longer than an address that nobody came for is kept.
 const LONG: Duration = Duration::from_secs(150);
 
+/// What 150 containers that start at once have kept two cores, and with them the kernel, busy for.
+const BUSY: Duration = Duration::from_secs(8);
 /// How long Docker tries to reach an agent that is away.
 const DOCKER_TRIES: Duration = Duration::from_secs(30);
 
@@ -119,6 +121,24 @@ fn an_endpoint_whose_policy_is_refused_is_not_made_and_its_link_never_up() {
         kernel.heal();
         attach(&world, to(NAMESPACE, &[])).await.unwrap();
         assert!(kernel.trace().iter().any(|done| done.starts_with("links up hopc")), "{:?}", kernel.trace());
+        world
+    });
+}
+
+#[test]
+fn a_kernel_that_is_busy_for_seconds_is_waited_for() {
+    play(SEED, |mut world| async move {
+        let web = with_network(&mut world).await;
+        let (kernel, api) = (world.hosts[H1].kernel.clone(), world.hosts[H1].api());
+        kernel.blind(u32::MAX);
+        world.hosts[H1].dirty.notify_one();
+        let free_again = async {
+            sleep(BUSY).await;
+            kernel.heal();
+        };
+        let (attached, ()) = tokio::join!(api.attach(to(NAMESPACE, &[])), free_again);
+        attached.unwrap();
+        assert_eq!(in_use(&world, web), 1);
         world
     });
 }
