@@ -16,7 +16,7 @@ const NAMESPACE: &str = "/proc/self/ns/uts";
 /// Longer than an address that nobody came for is kept.
 const LONG: Duration = Duration::from_secs(150);
 
-/// What 150 containers that start at once have kept two cores, and with them the kernel, busy for.
+/// Longer than the five seconds that were too short for one of 150 containers that started at once on two cores.
 const BUSY: Duration = Duration::from_secs(8);
 /// How long Docker tries to reach an agent that is away.
 const DOCKER_TRIES: Duration = Duration::from_secs(30);
