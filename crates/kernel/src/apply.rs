@@ -23,6 +23,7 @@ use hopsack_plan::state::{Container, HostState, Link, LinkKind, MarkRule, Route,
 use hopsack_types::firewall::Firewall;
 use hopsack_types::{Family, HostPort, IfName, Mac};
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -412,7 +413,8 @@ impl<'a, O: Operations> Pass<'a, O> {
 
     fn set_routes(&mut self) {
         let there = std::mem::take(&mut self.there.routes);
-        let delta = DeltaTable::new(&there, &self.desired.routes);
+        let routes = self.routes_with_sources();
+        let delta = DeltaTable::new(&there, &routes);
         for (key, _, route) in delta.change() {
             if !self.is_unusable(route) {
                 self.attempt(Table::Routes, &route_name(key), |operations| {
@@ -429,6 +431,26 @@ impl<'a, O: Operations> Pass<'a, O> {
             }
         }
         self.there.routes = there;
+    }
+
+    /// The routes, without the preferred sources that only links have on which nothing can be done: the kernel refuses a
+    /// route with a source that it does not have, and packets of others need none.
+    fn routes_with_sources(&self) -> Cow<'a, BTreeMap<RouteKey, Route>> {
+        let addresses = |usable: bool| -> BTreeSet<IpAddr> {
+            let all = self.desired.addresses.iter();
+            all.filter(|(device, _)| self.unusable.contains(device) != usable)
+                .map(|(_, net)| net.addr())
+                .collect()
+        };
+        let missing = &addresses(false) - &addresses(true);
+        if missing.is_empty() {
+            return Cow::Borrowed(&self.desired.routes);
+        }
+        let without = |route: &Route| {
+            let source = route.source.filter(|source| !missing.contains(source));
+            Route { source, ..route.clone() }
+        };
+        Cow::Owned(self.desired.routes.iter().map(|(key, route)| (*key, without(route))).collect())
     }
 
     fn is_unusable(&self, route: &Route) -> bool {
