@@ -20,6 +20,7 @@ use holds::KernelPorts;
 use hopsack_api::{Api, server};
 use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
 use hopsack_kernel::{LinuxKernel, Surroundings, surroundings};
+use hopsack_plan::Features;
 use hopsack_types::HostName;
 use nix::fcntl::{Flock, FlockArg};
 use prober::RawProber;
@@ -44,6 +45,8 @@ pub struct Config {
     pub docker: Option<DockerConfig>,
     /// Where metrics are served; none serves none.
     pub metrics: Option<SocketAddr>,
+    /// Whether packets within a network may go past the host's IP stack, where this kernel can do that.
+    pub fast_path: bool,
 }
 
 /// Docker's front door.
@@ -86,7 +89,7 @@ pub async fn run(config: Config, tell: impl Fn(Phase)) -> Result<(), AgentError>
         machine_name: machine_name(),
         boot: boot()?,
         kernel: KernelAccess::new(Box::new(kernel), Blocking::Thread),
-        features: found.features,
+        features: Features { fast_path: found.features.fast_path && config.fast_path, ..found.features },
         dirty,
         moved: moved.clone(),
         blocking: Blocking::Thread,

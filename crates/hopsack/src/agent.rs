@@ -28,6 +28,7 @@ pub fn run(arguments: Agent, socket: PathBuf) -> Result<(), CommandError> {
         control_port: arguments.control_port,
         docker,
         metrics: arguments.metrics.0,
+        fast_path: !arguments.no_fast_path,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -11,17 +11,26 @@
 //! 8. The accept rule in the forward chain of others.
 //! 9. Containers' ends move into place, then links go up; not if the firewall could not be put in place.
 //! 10. Routing rules, then routes, each changed without a gap.
-//! 11. What is left over goes, in the reverse of this order, so that nothing that stays loses its footing before it
-//!     has changed: routes, rules, the accept rule, forwarding entries, neighbours, addresses.
+//! 11. The fast path: its entries, then the links that look at them; not if the firewall could not be put in place, and
+//!     not where somebody else's route stands in place of ours: then packets go where that leads.
+//! 12. What is left over goes, in the reverse of this order, so that nothing that stays loses its footing before it
+//!     has changed: the fast path's, routes, rules, the accept rule, forwarding entries, neighbours, addresses.
 //!
 //! Settings are never put back. Failures are collected and never stop the rest. What must not live here: how an
 //! operation is done.
 
+mod fastpath;
+
+pub(crate) use fastpath::{FastKey, hook_name, port_name};
+
 use crate::{Applied, Failure, KernelError, Table};
 use hopsack_plan::delta::DeltaTable;
-use hopsack_plan::state::{Container, HostState, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
+use hopsack_plan::state::{
+    Container, FastEntry, FastHook, FastPort, HostState, Link, LinkKind, MAIN_TABLE, MarkRule, Route,
+    RouteKey, RouteTarget,
+};
 use hopsack_types::firewall::Firewall;
-use hopsack_types::{Family, HostPort, IfName, Mac};
+use hopsack_types::{Cidr, Family, HostPort, IfName, Mac};
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +90,18 @@ pub(crate) trait Operations {
     fn change_route(&mut self, key: &RouteKey, route: &Route) -> Result<(), KernelError>;
     /// Removes a route.
     fn remove_route(&mut self, key: &RouteKey) -> Result<(), KernelError>;
+    /// Has a port of an endpoint take the routes.
+    fn set_fast_port(&mut self, port: FastPort) -> Result<(), KernelError>;
+    /// Has it take them no more.
+    fn remove_fast_port(&mut self, port: FastPort) -> Result<(), KernelError>;
+    /// Adds an entry of the fast path or changes it.
+    fn set_fast_entry(&mut self, key: FastKey, entry: &FastEntry) -> Result<(), KernelError>;
+    /// Removes an entry of the fast path.
+    fn remove_fast_entry(&mut self, key: FastKey) -> Result<(), KernelError>;
+    /// Has packets that come in by a link looked at, in place of who does so now.
+    fn set_fast_hook(&mut self, link: &IfName, hook: FastHook) -> Result<(), KernelError>;
+    /// Has packets that come in by a link take the routes.
+    fn remove_fast_hook(&mut self, link: &IfName) -> Result<(), KernelError>;
 }
 
 /// Makes `observed` into `desired`.
@@ -91,6 +112,7 @@ pub(crate) fn apply(operations: &mut impl Operations, observed: &HostState, desi
         desired,
         unusable: BTreeSet::new(),
         new: BTreeSet::new(),
+        astray: BTreeSet::new(),
         applied: Applied::default(),
     };
     pass.remove_links();
@@ -106,6 +128,9 @@ pub(crate) fn apply(operations: &mut impl Operations, observed: &HostState, desi
     pass.raise_links(safe);
     pass.add_rules();
     pass.set_routes();
+    if safe {
+        pass.set_fast_path();
+    }
     pass.remove_leftovers();
     pass.applied
 }
@@ -147,6 +172,8 @@ struct Pass<'a, O> {
     unusable: BTreeSet<IfName>,
     /// Links made in this pass.
     new: BTreeSet<IfName>,
+    /// Where routes should lead and do not.
+    astray: BTreeSet<Cidr>,
     applied: Applied,
 }
 
@@ -231,6 +258,14 @@ impl<'a, O: Operations> Pass<'a, O> {
         there.fdb.retain(|(device, _), _| device != link);
         there.routes.retain(|_, route| device_of(route) != Some(link));
         there.sysctls.retain(|setting, _| !is_of_link(setting, link));
+        there.fast_path.hooks.remove(link);
+        // What led to it stays, and leads nowhere until it is set again or removed.
+        let fast = &mut there.fast_path;
+        for entry in fast.endpoints.values_mut().chain(fast.remotes.values_mut()) {
+            if entry.device == *link {
+                entry.device = IfName::loopback();
+            }
+        }
     }
 
     fn make_links(&mut self) {
@@ -417,20 +452,28 @@ impl<'a, O: Operations> Pass<'a, O> {
         let delta = DeltaTable::new(&there, &routes);
         for (key, _, route) in delta.change() {
             if !self.is_unusable(route) {
-                self.attempt(Table::Routes, &route_name(key), |operations| {
+                let done = self.attempt(Table::Routes, &route_name(key), |operations| {
                     operations.change_route(key, route).map(|()| 1)
                 });
+                self.note_astray(key, done);
             }
         }
         for (key, route) in delta.add() {
             if !self.is_unusable(route) {
                 // Not `make`: a route that is there and not observed is somebody else's.
-                self.attempt(Table::Routes, &route_name(key), |operations| {
+                let done = self.attempt(Table::Routes, &route_name(key), |operations| {
                     operations.add_route(key, route).map(|()| 1)
                 });
+                self.note_astray(key, done);
             }
         }
         self.there.routes = there;
+    }
+
+    fn note_astray(&mut self, key: &RouteKey, done: bool) {
+        if !done && key.tos == 0 && key.table == MAIN_TABLE {
+            self.astray.insert(key.destination);
+        }
     }
 
     /// The routes, without the preferred sources that only links have on which nothing can be done: the kernel refuses a
@@ -460,6 +503,7 @@ impl<'a, O: Operations> Pass<'a, O> {
     fn remove_leftovers(&mut self) {
         let there = std::mem::take(&mut self.there);
         let desired = self.desired;
+        self.remove_fast_path(&there.fast_path);
         for (key, _) in DeltaTable::new(&there.routes, &desired.routes).remove() {
             self.remove(Table::Routes, &route_name(key), |operations| operations.remove_route(key));
         }
@@ -523,7 +567,7 @@ pub(crate) const fn device_of(route: &Route) -> Option<&IfName> {
 /// A route as people name it; the main table goes without saying.
 pub(crate) fn route_name(key: &RouteKey) -> String {
     let mut name = key.destination.to_string();
-    if key.table != hopsack_plan::state::MAIN_TABLE {
+    if key.table != MAIN_TABLE {
         name += &format!(" table {}", key.table);
     }
     name += &key.metric.map(|metric| format!(" metric {metric}")).unwrap_or_default();

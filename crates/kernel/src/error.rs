@@ -1,5 +1,6 @@
 //! Why the kernel could not be read or changed.
 
+use hopsack_ebpf::EbpfError;
 use hopsack_netlink::NetlinkError;
 use hopsack_nft::NftError;
 use hopsack_types::{Cidr, IfName};
@@ -11,6 +12,9 @@ pub enum KernelError {
     /// A netlink operation failed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The fast path could not be loaded, read or written.
+    #[error(transparent)]
+    FastPath(#[from] EbpfError),
     /// The firewall could not be read or written.
     #[error(transparent)]
     Firewall(#[from] NftError),

@@ -3,11 +3,15 @@
 //! It knows what hangs together (what is on a link goes with it, a route needs its device to be up) as far as that
 //! decides whether an order works. It has no clock and no randomness: the same calls give the same trace.
 
-use crate::apply::{Operations, Published, apply, device_of, is_of_link, route_name, rule_name};
+use crate::apply::{
+    FastKey, Operations, Published, apply, device_of, hook_name, is_of_link, port_name, route_name, rule_name,
+};
 use crate::{Applied, Kernel, KernelError, Silent, Table};
 use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_plan::HostState;
-use hopsack_plan::state::{Container, Link, LinkKind, MarkRule, Route, RouteKey};
+use hopsack_plan::state::{
+    Container, FastEntry, FastHook, FastPort, Link, LinkKind, MarkRule, Route, RouteKey,
+};
 use hopsack_types::firewall::Firewall;
 use hopsack_types::{Family, IfName, Mac};
 use ipnet::IpNet;
@@ -99,6 +103,7 @@ impl FakeKernel {
             Table::Forward => state.forward_accept.retain(|family| family.to_string() != object),
             Table::Rules => state.rules.retain(|rule| rule_name(rule) != object),
             Table::Routes => state.routes.retain(|key, _| route_name(key) != object),
+            Table::FastPath => state.fast_path.hooks.retain(|link, _| hook_name(link) != object),
         }
         inner.state != before
     }
@@ -192,6 +197,14 @@ impl Inner {
         self.state.neighbours.retain(|(device, _), _| device != name);
         self.state.fdb.retain(|(device, _), _| device != name);
         self.state.sysctls.retain(|setting, _| !is_of_link(setting, name));
+        let fast = &mut self.state.fast_path;
+        fast.hooks.remove(name);
+        // As numbers of links that are gone stay in the tables.
+        for entry in fast.endpoints.values_mut().chain(fast.remotes.values_mut()) {
+            if entry.device == *name {
+                entry.device = IfName::loopback();
+            }
+        }
     }
 
     fn drop_routes(&mut self, name: &IfName) {
@@ -386,6 +399,52 @@ impl Operations for Inner {
     fn remove_route(&mut self, key: &RouteKey) -> Result<(), KernelError> {
         self.enter(Table::Routes, "remove", &route_name(key))?;
         self.state.routes.remove(key);
+        Ok(())
+    }
+
+    fn set_fast_port(&mut self, port: FastPort) -> Result<(), KernelError> {
+        self.enter(Table::FastPath, "set", &port_name(&port))?;
+        self.state.fast_path.published.insert(port);
+        Ok(())
+    }
+
+    fn remove_fast_port(&mut self, port: FastPort) -> Result<(), KernelError> {
+        self.enter(Table::FastPath, "remove", &port_name(&port))?;
+        self.state.fast_path.published.remove(&port);
+        Ok(())
+    }
+
+    fn set_fast_entry(&mut self, key: FastKey, entry: &FastEntry) -> Result<(), KernelError> {
+        self.enter(Table::FastPath, "set", &key.to_string())?;
+        self.link(&entry.device)?;
+        let fast = &mut self.state.fast_path;
+        match key {
+            FastKey::Endpoint(address) => fast.endpoints.insert(address, entry.clone()),
+            FastKey::Remote(prefix) => fast.remotes.insert(prefix, entry.clone()),
+        };
+        Ok(())
+    }
+
+    fn remove_fast_entry(&mut self, key: FastKey) -> Result<(), KernelError> {
+        self.enter(Table::FastPath, "remove", &key.to_string())?;
+        let fast = &mut self.state.fast_path;
+        match key {
+            FastKey::Endpoint(address) => fast.endpoints.remove(&address),
+            FastKey::Remote(prefix) => fast.remotes.remove(&prefix),
+        };
+        Ok(())
+    }
+
+    fn set_fast_hook(&mut self, link: &IfName, hook: FastHook) -> Result<(), KernelError> {
+        self.enter(Table::FastPath, "set", &hook_name(link))?;
+        self.link(link)?;
+        self.state.fast_path.hooks.insert(link.clone(), hook);
+        Ok(())
+    }
+
+    fn remove_fast_hook(&mut self, link: &IfName) -> Result<(), KernelError> {
+        self.enter(Table::FastPath, "remove", &hook_name(link))?;
+        self.state.fast_path.hooks.remove(link);
         Ok(())
     }
 }

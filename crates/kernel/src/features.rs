@@ -1,11 +1,13 @@
 //! What this kernel and its programs can do, tried out rather than guessed from versions.
 
 use crate::KernelError;
+use crate::linux::LinuxFastPath;
 use hopsack_netlink::link::{Base, Vxlan};
 use hopsack_netlink::netns::in_new_ns;
 use hopsack_netlink::{NetlinkError, Socket, sysctl};
 use hopsack_nft::Nft;
 use hopsack_plan::Features;
+use hopsack_plan::state::FastHook;
 use hopsack_types::IfName;
 use hopsack_types::numbers::{ROUTED_VNI, VXLAN_PORT};
 
@@ -42,7 +44,24 @@ pub fn probe() -> Result<FeatureReport, KernelError> {
                 .to_owned(),
         );
     }
-    Ok(FeatureReport { features: Features { vxlan: tried.is_ok(), ipv6 }, remarks })
+    let fast_path = in_new_ns(try_fast_path)?;
+    if let Err(error) = &fast_path {
+        remarks.push(format!(
+            "this kernel takes no eBPF programs for links: all packets take the routes, which is slower ({})",
+            error.reason()
+        ));
+    }
+    let features = Features { vxlan: tried.is_ok(), ipv6, fast_path: fast_path.is_ok() };
+    Ok(FeatureReport { features, remarks })
+}
+
+/// As the agent does it, at a link of its own.
+fn try_fast_path() -> Result<(), KernelError> {
+    let Ok(name) = IfName::new("hopprobe") else { return Ok(()) };
+    let mut socket = Socket::open()?;
+    socket.create_bridge(&Base { name: &name, mac: None, mtu: 1500 })?;
+    let link = socket.link(&name)?.ok_or(KernelError::NoDevice(name))?;
+    LinuxFastPath::default().set_hook(&mut socket, link.index, FastHook::Tunnel)
 }
 
 fn try_vxlan() -> Result<(), NetlinkError> {

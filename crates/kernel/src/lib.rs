@@ -79,6 +79,8 @@ pub enum Table {
     Rules,
     /// Routes.
     Routes,
+    /// What goes past the routes.
+    FastPath,
 }
 
 impl std::fmt::Display for Table {
@@ -94,6 +96,7 @@ impl std::fmt::Display for Table {
             Self::Forward => "forward",
             Self::Rules => "rules",
             Self::Routes => "routes",
+            Self::FastPath => "fastpath",
         })
     }
 }

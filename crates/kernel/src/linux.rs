@@ -2,9 +2,10 @@
 //!
 //! Ours is what we mark: links by alias (for the moment between making a link and naming it, by the form of its
 //! name), what is on them, routes and rules by protocol number, one nftables table, one labelled rule in the forward
-//! chain of others. Nothing else is read into a [`HostState`], so nothing else is ever changed.
+//! chain of others, blocks of traffic filters by number. Nothing else is read into a [`HostState`], so nothing else is ever changed.
 
 mod container;
+mod fastpath;
 mod flows;
 mod forward;
 mod observe;
@@ -13,14 +14,17 @@ mod own;
 
 use crate::apply::{Published, apply};
 use crate::{Applied, Kernel, KernelError, Silent};
+pub(crate) use fastpath::LinuxFastPath;
 use forward::ForwardChains;
 use hopsack_netlink::Socket;
+use hopsack_netlink::elements::{Elements, SetChange};
 use hopsack_netlink::generation::generation;
 use hopsack_netlink::link::LinkChange;
-use hopsack_nft::Nft;
+use hopsack_nft::{Nft, SetElements, only_elements};
 use hopsack_plan::HostState;
 use hopsack_types::IfName;
 use hopsack_types::firewall::Firewall;
+use hopsack_types::numbers::NFT_TABLE;
 pub(crate) use observe::is_ours;
 pub use own::OwnChanges;
 use std::collections::BTreeMap;
@@ -33,11 +37,13 @@ const BELIEVED: Duration = Duration::from_secs(10);
 pub struct LinuxKernel {
     socket: Socket,
     nft: Nft,
+    elements: Elements,
     own: OwnChanges,
     forward: ForwardChains,
     firewall: Option<KnownFirewall>,
     /// What flows were held against last; nothing yet where this agent has just started.
     published: Published,
+    fast: LinuxFastPath,
     /// Numbers of links by name, as far as they are known in the present pass.
     indexes: BTreeMap<IfName, u32>,
 }
@@ -54,14 +60,16 @@ struct KnownFirewall {
 impl LinuxKernel {
     /// Opens the kernel of the calling thread's network namespace. Fails without `nft`.
     pub fn new() -> Result<Self, KernelError> {
-        let (socket, nft) = (Socket::open()?, Nft::find()?);
+        let (socket, nft, elements) = (Socket::open()?, Nft::find()?, Elements::open()?);
         Ok(Self {
-            own: OwnChanges::new(socket.port(), nft.last_commit()),
+            own: OwnChanges::new(socket.port(), elements.port(), nft.last_commit()),
             socket,
             nft,
+            elements,
             forward: ForwardChains::find(),
             firewall: None,
             published: Published::new(),
+            fast: LinuxFastPath::default(),
             indexes: BTreeMap::new(),
         })
     }
@@ -89,7 +97,10 @@ impl LinuxKernel {
         let before = generation()?;
         let known = self.firewall.take();
         let known = known.is_some_and(|known| known.generation == before && known.firewall == *observed);
-        let changes = self.nft.apply(observed, desired)?;
+        let changes = match self.write_elements(before, observed, desired) {
+            Some(changes) => changes,
+            None => self.nft.apply(observed, desired)?,
+        };
         let after = generation()?;
         if known && after == before.wrapping_add(1) {
             let (firewall, written) = (desired.clone(), Some(Instant::now()));
@@ -97,6 +108,26 @@ impl LinuxKernel {
             self.forward.unchanged(before, after);
         }
         Ok(changes)
+    }
+
+    /// Changes only elements of sets, if that is all there is to change: a container that starts or ends changes no more,
+    /// and `nft` would take the longer the more there are. None if it is not, or if the kernel refused; then `nft` knows
+    /// what to do.
+    fn write_elements(&mut self, generation: u32, observed: &Firewall, desired: &Firewall) -> Option<u64> {
+        let changes: Vec<SetChange> = only_elements(observed, desired)?
+            .into_iter()
+            .map(|SetElements { set, removed, added }| SetChange { set, removed, added })
+            .collect();
+        match self.elements.change(NFT_TABLE, generation, &changes) {
+            Ok(()) => {
+                let count = |change: &SetChange| (change.removed.len() + change.added.len()) as u64;
+                Some(changes.iter().map(count).sum())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "sets of the firewall are changed by nft instead");
+                None
+            }
+        }
     }
 
     /// The number of a link.
@@ -119,7 +150,7 @@ impl LinuxKernel {
 impl Kernel for LinuxKernel {
     fn observe(&mut self, desired: &HostState) -> Result<HostState, KernelError> {
         let skipped = self.socket.skipped();
-        let mut state = observe::observe(&mut self.socket, desired)?;
+        let mut state = observe::observe(&mut self.socket, &self.fast, desired)?;
         if self.socket.skipped() > skipped {
             tracing::debug!("this kernel lists objects in a form that is newer than this program");
         }

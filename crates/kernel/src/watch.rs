@@ -138,7 +138,7 @@ impl Told {
             // It gives each link one when the link comes up, and takes all of them, ours too, when IPv6 is turned off.
             Topic::Address { link_local } => !(by_the_kernel && *link_local && !change.removed),
             Topic::Firewall => !own.has_firewall_port(change.port),
-            Topic::Rule | Topic::Forwarding => true,
+            Topic::Rule | Topic::Forwarding | Topic::Filter => true,
             // They go with a link that we remove.
             Topic::Neighbour { .. } if by_the_kernel && change.removed && self.is_own(change.device, own) => {
                 false
@@ -259,7 +259,7 @@ mod tests {
     const OURS: u32 = 42;
 
     fn own() -> OwnChanges {
-        OwnChanges::new(OURS, hopsack_nft::LastCommit::default())
+        OwnChanges::new(OURS, OURS, hopsack_nft::LastCommit::default())
     }
 
     fn told(topic: Topic, port: u32) -> Event {

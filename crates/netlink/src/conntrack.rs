@@ -2,7 +2,7 @@
 //! they were translated to, and the removal of one. A flow that is removed goes on with its next packet as a new one.
 
 use crate::error::NetlinkError;
-use crate::netfilter::{at, attributes, message, open, verdict};
+use crate::netfilter::{at, attribute, attributes, message, nested, open, verdict};
 use hopsack_types::{Family, Protocol};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NlasIterator};
 use nix::errno::Errno;
@@ -15,8 +15,6 @@ const SUBSYSTEM: u16 = 1 << 8;
 const GET: u16 = SUBSYSTEM | 1;
 const DELETE: u16 = SUBSYSTEM | 2;
 
-/// `NLA_F_NESTED`.
-const NESTED: u16 = 1 << 15;
 /// Attributes of a flow: `CTA_TUPLE_ORIG`, `CTA_TUPLE_REPLY`, `CTA_ID`, `CTA_ZONE`, `CTA_FILTER`.
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
@@ -150,17 +148,4 @@ fn end(direction: &[u8], address: [u16; 2], port: u16) -> Option<SocketAddr> {
 fn value(attributes: &[u8], kind: u16) -> Option<Vec<u8>> {
     let found = NlasIterator::new(attributes).filter_map(Result::ok).find(|found| found.kind() == kind)?;
     Some(found.value().to_vec())
-}
-
-fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
-    attribute(kind | NESTED, attributes)
-}
-
-/// An attribute with its header, filled up to whole words.
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = 4 + value.len();
-    let mut bytes = [(length as u16).to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend_from_slice(value);
-    bytes.resize(length.next_multiple_of(4), 0);
-    bytes
 }

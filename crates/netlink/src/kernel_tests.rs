@@ -1,5 +1,6 @@
 //! Each verb against a real kernel, in network namespaces of the tests' own. Needs root.
 
+use crate::filter::Ingress;
 use crate::link::{Base, Kind, LinkChange, Vxlan};
 use crate::monitor::{Event, Monitor, Topic};
 use crate::netns::{Namespace, in_new_ns, in_ns};
@@ -443,4 +444,19 @@ fn flows_to_a_port_are_found_and_one_is_removed_without_the_others() {
         assert!(conntrack::remove(flow).unwrap_err().is_gone());
     })
     .unwrap();
+}
+
+#[test]
+fn an_ingress_is_bound_to_a_block_once_and_cleared() {
+    with_bridge(|socket, index| {
+        assert_eq!(socket.ingresses().unwrap(), []);
+        socket.bind_ingress(index, 77).unwrap();
+        assert_eq!(socket.ingresses().unwrap(), [Ingress { device: index, block: Some(77) }]);
+        assert!(socket.bind_ingress(index, 78).unwrap_err().is_exists());
+        assert_eq!(socket.block_program(77).unwrap(), None);
+        assert_eq!(socket.block_program(78).unwrap(), None, "there is no such block");
+        socket.clear_ingress(index).unwrap();
+        assert_eq!(socket.ingresses().unwrap(), []);
+        socket.clear_ingress(index).unwrap();
+    });
 }

@@ -6,8 +6,10 @@
 
 pub mod address;
 pub mod conntrack;
+pub mod elements;
 mod error;
 pub mod fdb;
+pub mod filter;
 pub mod generation;
 pub mod link;
 pub mod monitor;

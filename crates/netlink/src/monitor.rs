@@ -74,6 +74,8 @@ pub enum Topic {
     },
     /// Forwarding entries of bridges and VXLAN devices.
     Forwarding,
+    /// What links run at their ingress, or a block of it.
+    Filter,
     /// nftables, any table: one event for a transaction.
     Firewall,
 }
@@ -92,6 +94,7 @@ impl Monitor {
         let groups = [
             libc::RTNLGRP_LINK,
             libc::RTNLGRP_NEIGH,
+            libc::RTNLGRP_TC,
             libc::RTNLGRP_IPV4_IFADDR,
             libc::RTNLGRP_IPV4_ROUTE,
             libc::RTNLGRP_IPV4_RULE,
@@ -201,12 +204,22 @@ fn change_of(message: &NetlinkBuffer<&[u8]>) -> Option<Change> {
             let state = payload.get(8..10).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes)?;
             (Topic::Neighbour { permanent: state & STATE_PERMANENT != 0 }, device)
         }
+        // Of a filter of a block it is the number of none.
+        libc::RTM_NEWQDISC | libc::RTM_DELQDISC | libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER => {
+            (Topic::Filter, device)
+        }
         NEW_GENERATION => (Topic::Firewall, None),
         _ => return None,
     };
     let removed = matches!(
         kind,
-        libc::RTM_DELLINK | libc::RTM_DELADDR | libc::RTM_DELROUTE | libc::RTM_DELRULE | libc::RTM_DELNEIGH
+        libc::RTM_DELLINK
+            | libc::RTM_DELADDR
+            | libc::RTM_DELROUTE
+            | libc::RTM_DELRULE
+            | libc::RTM_DELNEIGH
+            | libc::RTM_DELQDISC
+            | libc::RTM_DELTFILTER
     );
     Some(Change { topic, removed, device, port: message.port_number() })
 }

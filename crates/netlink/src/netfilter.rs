@@ -14,6 +14,8 @@ use nix::sys::time::TimeVal;
 const HEADER_BYTES: usize = 20;
 /// `struct nfgenmsg` before the attributes: a family, a version, a number.
 const FAMILY_HEADER_BYTES: usize = 4;
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 1 << 15;
 /// The kernel answers within the system call.
 const ANSWER_TIMEOUT_SECONDS: i64 = 5;
 
@@ -43,6 +45,20 @@ pub(crate) fn message(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> V
     header.set_message_type(kind);
     header.set_flags(flags);
     bytes
+}
+
+/// An attribute with its header, filled up to whole words.
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = 4 + value.len();
+    let mut bytes = [(length as u16).to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(length.next_multiple_of(4), 0);
+    bytes
+}
+
+/// An attribute that is made of others.
+pub(crate) fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    attribute(kind | NESTED, attributes)
 }
 
 /// The attributes of an answer.

@@ -5,6 +5,7 @@
 
 mod difference;
 mod error;
+mod layout;
 mod program;
 mod readback;
 mod render;
@@ -12,5 +13,6 @@ mod render;
 mod roundtrip;
 
 pub use error::NftError;
+pub use layout::{SetElements, only_elements};
 pub use program::{LastCommit, Nft};
 pub use render::render_table;

@@ -4,6 +4,7 @@
 //! - [`survey`]: what all parts want to know of a view, worked out once.
 //! - [`paths`]: the VXLAN device, and what leads to a peer. [`probes`]: what leads probes of each kind there.
 //! - [`routed`]: host addresses, endpoints and routes of routed networks.
+//! - [`fastpath`]: what of that goes past the host's IP stack.
 //! - [`settings`]: kernel settings.
 //! - [`firewall`]: our nftables table.
 //! - [`delta`]: the difference of two tables.
@@ -11,6 +12,7 @@
 //! What must not live here: system calls, clocks, randomness, sockets, syntax of tools other than nft's rule bodies.
 
 pub mod delta;
+pub mod fastpath;
 pub mod firewall;
 pub mod paths;
 pub mod probes;
@@ -35,6 +37,9 @@ pub fn plan(view: &View, features: &Features) -> HostState {
         routed::fill(&survey, &mut state);
         settings::fill(&survey, &mut state);
         firewall::fill(&survey, &mut state);
+        if features.fast_path {
+            fastpath::fill(&survey, &mut state);
+        }
     }
     state
 }

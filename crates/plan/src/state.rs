@@ -2,7 +2,7 @@
 //! One shape for both, so that the difference of two is all there is to do.
 
 use hopsack_types::firewall::Firewall;
-use hopsack_types::{Cidr, HostPort, IfName, Mac};
+use hopsack_types::{Cidr, HostPort, IfName, Mac, NetworkId, Protocol};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +34,67 @@ pub struct HostState {
     /// looked at than it changes: an observation says what they were held against last.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub published: BTreeMap<HostPort, SocketAddr>,
+    /// What goes past the host's IP stack.
+    #[serde(default, skip_serializing_if = "FastPath::is_empty")]
+    pub fast_path: FastPath,
+}
+
+/// What goes from link to link without the host's IP stack: packets between endpoints of one network. All others, and all
+/// packets where this is empty, take the routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FastPath {
+    /// Links where each packet that comes in is looked at.
+    pub hooks: BTreeMap<IfName, FastHook>,
+    /// What leads to this host's endpoints, by address.
+    pub endpoints: BTreeMap<IpAddr, FastEntry>,
+    /// What leads to other hosts through the tunnel, by prefix.
+    pub remotes: BTreeMap<Cidr, FastEntry>,
+    /// Endpoints' ports that this host publishes: what is said through them is translated, so it takes the routes.
+    pub published: BTreeSet<FastPort>,
+}
+
+impl FastPath {
+    /// Whether all packets take the routes.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Who looks at packets that come in by a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FastHook {
+    /// The program for the host's ends of endpoints' pairs.
+    Endpoint,
+    /// The program for the tunnel.
+    Tunnel,
+    /// Only observed, never planned: one of ours that an agent before this one has left, with tables of its own.
+    Left,
+}
+
+/// Where packets of one endpoint, or prefix, leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FastEntry {
+    /// The link: the host's end of a pair, or the tunnel.
+    pub device: IfName,
+    /// Largest IP packet, bytes.
+    pub mtu: u32,
+    /// Packets pass between entries of one network only.
+    pub network: NetworkId,
+    /// MAC address of the container's end, or of the other end of the tunnel.
+    pub mac: Mac,
+    /// Whether some of its ports are published.
+    pub has_ports: bool,
+}
+
+/// A port of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FastPort {
+    /// The endpoint's address.
+    pub address: IpAddr,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Number.
+    pub number: u16,
 }
 
 /// One of our links.

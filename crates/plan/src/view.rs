@@ -124,4 +124,6 @@ pub struct Features {
     pub vxlan: bool,
     /// IPv6 is on.
     pub ipv6: bool,
+    /// Links can run eBPF programs of ours, and the user has nothing against it.
+    pub fast_path: bool,
 }

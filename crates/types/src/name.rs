@@ -102,6 +102,13 @@ name!(
     IfName, "interface", is_if_name, IF_RULE
 );
 
+impl IfName {
+    /// The loopback device, which every network namespace has.
+    pub fn loopback() -> Self {
+        Self("lo".to_owned())
+    }
+}
+
 fn is_host_name(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=63).contains(&text.len())

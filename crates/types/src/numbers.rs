@@ -34,6 +34,10 @@ pub const PROBE_DIRECT_TABLE: u32 = 46_771;
 pub const PROBE_VXLAN_TABLE: u32 = 46_772;
 /// Preference of our two `ip rule`s: before the main table (32766), after what people usually add by hand.
 pub const PROBE_RULE_PREFERENCE: u32 = 4_677;
+/// Block of traffic filters that the host's ends of all endpoints share (`TCA_INGRESS_BLOCK`).
+pub const ENDPOINT_BLOCK: u32 = 46_771;
+/// Block of traffic filters of the VXLAN device.
+pub const TUNNEL_BLOCK: u32 = 46_772;
 /// ICMP echo identifier of probes over `direct`; the answer carries it too, which steers it back the same way.
 pub const PROBE_DIRECT_ICMP_ID: u16 = 0x4801;
 /// ICMP echo identifier of probes over `vxlan`.

@@ -118,7 +118,7 @@ impl Machine {
             kernel,
             ports: SimPorts::default(),
             dirty: Arc::new(Notify::new()),
-            features: Features { vxlan: true, ipv6: true },
+            features: Features { vxlan: true, ipv6: true, fast_path: true },
             routes: vec![on_link],
             on_link,
             disk: disk(),

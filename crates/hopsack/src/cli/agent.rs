@@ -33,6 +33,9 @@ pub struct Agent {
     #[arg(long, env = "HOPSACK_METRICS", default_value_t = MetricsAddress::default(), value_name = "ADDRESS:PORT",
           value_parser = MetricsAddress::parse)]
     pub metrics: MetricsAddress,
+    /// Send what containers of one network say to each other through the host's IP stack, like all else
+    #[arg(long, env = "HOPSACK_NO_FAST_PATH", value_parser = BoolishValueParser::new())]
+    pub no_fast_path: bool,
     /// What to log: error, warn, info, debug or trace, also for parts: info,hopsack_agent=debug
     #[arg(long, env = "HOPSACK_LOG", default_value = LOG, value_name = "FILTER")]
     pub log: Targets,

@@ -59,8 +59,15 @@ fn features() -> Vec<Finding> {
             Finding::warn(Subject::Kernel, found, "sysctl -w net.ipv6.conf.all.disable_ipv6=0")
         }
     };
+    let fast_path = match report.features.fast_path {
+        true => Finding::ok(Subject::Kernel, "links can run eBPF programs"),
+        false => {
+            let found = "links cannot run eBPF programs: all packets take the routes, which is slower";
+            Finding::warn(Subject::Kernel, found, "modprobe -a sch_ingress cls_bpf")
+        }
+    };
     let nft = program::read(&["nft", "--version"]).unwrap_or_default();
-    vec![vxlan, ipv6, Finding::ok(Subject::Nft, nft.trim())]
+    vec![vxlan, ipv6, fast_path, Finding::ok(Subject::Nft, nft.trim())]
 }
 
 fn forwarding(asked: &Asked) -> Vec<Finding> {

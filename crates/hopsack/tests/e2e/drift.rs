@@ -255,7 +255,7 @@ fn what_others_made_is_never_touched() {
          nft 'table inet theirs { chain c { type filter hook forward priority 10; counter; }; }'
          nft 'table ip hopsack { chain c { counter; }; }'",
     );
-    let theirs = "ip -o link show theirs | cut -d, -f1; ip -o addr show theirs; ip route show table all | grep -E \
+    let theirs = "ip -o link show theirs | cut -d, -f1; ip -o addr show theirs | sed 's, tentative,,'; ip route show table all | grep -E \
                   '192.0.2|198.51'; ip -6 route show 2001:db8::/64; ip rule | grep 0x77; ip neigh show 192.0.2.4; \
                   bridge fdb show dev eth0; nft -s list table inet theirs; nft -s list table ip hopsack";
     let before = shell(&h1, theirs);

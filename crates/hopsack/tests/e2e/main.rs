@@ -10,6 +10,7 @@ mod disk;
 mod docker;
 mod drift;
 mod failures;
+mod fastpath;
 mod forged;
 mod guest;
 mod guide;

@@ -1,6 +1,7 @@
 //! Reads what is ours out of netlink's tables.
 
 use super::container;
+use super::fastpath::LinuxFastPath;
 use crate::KernelError;
 use hopsack_netlink::link::{Kind, Link as Found};
 use hopsack_netlink::route::{Kind as RouteKind, Route as FoundRoute, RouteFilter};
@@ -13,7 +14,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Everything of ours but settings, the firewall and the forward chains of others.
-pub fn observe(socket: &mut Socket, desired: &HostState) -> Result<HostState, KernelError> {
+pub fn observe(
+    socket: &mut Socket,
+    fast: &LinuxFastPath,
+    desired: &HostState,
+) -> Result<HostState, KernelError> {
     let mut state = HostState::default();
     let found: BTreeMap<u32, Found> = socket.links()?.into_iter().map(|link| (link.index, link)).collect();
     let ours: BTreeMap<u32, &IfName> =
@@ -62,6 +67,7 @@ pub fn observe(socket: &mut Socket, desired: &HostState) -> Result<HostState, Ke
                 }),
         );
     }
+    state.fast_path = fast.observe(socket, &ours, &desired.fast_path)?;
     Ok(state)
 }
 

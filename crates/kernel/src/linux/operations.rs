@@ -4,12 +4,14 @@ use super::container::{self, Wanted};
 use super::observe::is_ours;
 use super::{LinuxKernel, flows};
 use crate::KernelError;
-use crate::apply::{Operations, Published};
+use crate::apply::{FastKey, Operations, Published};
 use hopsack_netlink::link::{Base, LinkChange, Vxlan};
 use hopsack_netlink::route::{Kind as RouteKind, Route as NetlinkRoute};
 use hopsack_netlink::rule::Rule;
 use hopsack_netlink::sysctl;
-use hopsack_plan::state::{Container, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
+use hopsack_plan::state::{
+    Container, FastEntry, FastHook, FastPort, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget,
+};
 use hopsack_types::firewall::Firewall;
 use hopsack_types::numbers::ROUTE_PROTOCOL;
 use hopsack_types::{Family, IfName, Mac};
@@ -222,6 +224,33 @@ impl Operations for LinuxKernel {
 
     fn remove_route(&mut self, key: &RouteKey) -> Result<(), KernelError> {
         Ok(self.socket.remove_route(key.table, key.destination, key.metric, key.tos, ROUTE_PROTOCOL)?)
+    }
+
+    fn set_fast_port(&mut self, port: FastPort) -> Result<(), KernelError> {
+        self.fast.set_port(&port)
+    }
+
+    fn remove_fast_port(&mut self, port: FastPort) -> Result<(), KernelError> {
+        self.fast.remove_port(&port)
+    }
+
+    fn set_fast_entry(&mut self, key: FastKey, entry: &FastEntry) -> Result<(), KernelError> {
+        let index = self.index(&entry.device)?;
+        self.fast.set_entry(key, entry, index)
+    }
+
+    fn remove_fast_entry(&mut self, key: FastKey) -> Result<(), KernelError> {
+        self.fast.remove_entry(key)
+    }
+
+    fn set_fast_hook(&mut self, link: &IfName, hook: FastHook) -> Result<(), KernelError> {
+        let index = self.index(link)?;
+        self.fast.set_hook(&mut self.socket, index, hook)
+    }
+
+    fn remove_fast_hook(&mut self, link: &IfName) -> Result<(), KernelError> {
+        let index = self.index(link)?;
+        Ok(self.socket.clear_ingress(index)?)
     }
 }
 

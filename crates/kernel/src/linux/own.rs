@@ -16,14 +16,15 @@ const NOTICED: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct OwnChanges {
     socket: u32,
+    elements: u32,
     nft: LastCommit,
     links: Arc<Mutex<BTreeMap<IfName, Instant>>>,
 }
 
 impl OwnChanges {
-    /// Changes through this netlink port and by this `nft`.
-    pub fn new(socket: u32, nft: LastCommit) -> Self {
-        Self { socket, nft, links: Arc::default() }
+    /// Changes through these netlink ports, of which the second is for sets of the firewall, and by this `nft`.
+    pub fn new(socket: u32, elements: u32, nft: LastCommit) -> Self {
+        Self { socket, elements, nft, links: Arc::default() }
     }
 
     /// Whether a notice of anything with this port is of ours.
@@ -33,7 +34,7 @@ impl OwnChanges {
 
     /// Whether a notice of the firewall with this port is of ours.
     pub fn has_firewall_port(&self, port: u32) -> bool {
-        self.nft.is(port)
+        port == self.elements || self.nft.is(port)
     }
 
     /// Whether we have touched the link of this name a moment ago.

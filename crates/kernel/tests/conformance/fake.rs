@@ -1,10 +1,10 @@
 //! What only the fake can show: refused operations, and the order.
 
-use super::states::{full, key, name, veth};
+use super::states::{full, key, name, remove_link, veth};
 use super::{assert_holds, reconcile};
 use hopsack_kernel::{FakeKernel, Fault, Kernel, Table};
 use hopsack_plan::HostState;
-use hopsack_plan::state::{Container, LinkKind};
+use hopsack_plan::state::{Container, FastPath, LinkKind};
 use std::path::Path;
 
 const CONTAINER: &str = "/run/netns/fake";
@@ -48,6 +48,7 @@ fn every_single_refused_operation_is_told_and_mended_by_the_next_pass() {
             Table::Forward,
             Table::Rules,
             Table::Routes,
+            Table::FastPath,
         ]
         .into_iter()
         .find(|candidate| candidate.to_string() == table)
@@ -60,6 +61,15 @@ fn every_single_refused_operation_is_told_and_mended_by_the_next_pass() {
 }
 
 #[test]
+fn the_fast_path_waits_for_the_firewall() {
+    let (mut kernel, desired) = kernel();
+    kernel.fail(Fault { table: Table::Firewall, object: None, times: Some(1) });
+    attempt(&mut kernel, &desired);
+    assert!(kernel.observe(&desired).unwrap().fast_path.is_empty());
+    reconcile(&mut kernel, &desired);
+}
+
+#[test]
 fn a_route_that_is_refused_again_and_again_keeps_nothing_else_from_converging() {
     let (mut kernel, desired) = kernel();
     let route = "10.32.8.0/29";
@@ -69,6 +79,7 @@ fn a_route_that_is_refused_again_and_again_keeps_nothing_else_from_converging() 
     }
     let mut rest = desired.clone();
     rest.routes.remove(&key(254, route));
+    rest.fast_path.remotes.remove(&route.parse().unwrap());
     assert_eq!(kernel.observe(&desired).unwrap(), rest);
     kernel.heal();
     reconcile(&mut kernel, &desired);
@@ -113,12 +124,7 @@ fn an_endpoints_policy_is_in_place_before_its_link_is_up_and_outlives_it() {
     }
     let before = kernel.trace().len();
     let (endpoint, _) = veth(1, Container::External);
-    desired.links.remove(&endpoint);
-    desired.addresses.retain(|(device, _)| *device != endpoint);
-    desired.neighbours.retain(|(device, _), _| *device != endpoint);
-    desired.sysctls.retain(|setting, _| !setting.contains(endpoint.as_str()));
-    desired.routes.remove(&key(254, "10.32.4.1/32"));
-    desired.routes.remove(&key(254, "fd00:4::1/128"));
+    remove_link(&mut desired, &endpoint);
     desired.firewall.sets.values_mut().for_each(|set| set.elements.clear());
     reconcile(&mut kernel, &desired);
     let trace = &kernel.trace()[before..];
@@ -144,6 +150,10 @@ fn things_are_made_in_the_order_that_the_head_of_the_module_gives() {
         "links up hopc0000000002",
         "rules add IPv4 mark 0x10000000 table 46771",
         "routes add 10.32.8.0/29",
+        "fastpath set published port 80 of fd00:4::1",
+        "fastpath set fast path to 10.32.4.1",
+        "fastpath set fast path to 10.32.8.0/29",
+        "fastpath set fast path from hopc0000000001",
     ];
     let positions: Vec<usize> = order.iter().map(|what| position(&trace, what)).collect();
     assert!(positions.is_sorted(), "{positions:?} in {trace:#?}");
@@ -154,6 +164,7 @@ fn what_is_left_over_goes_in_reverse_order_after_all_else_is_in_place() {
     let (mut kernel, full) = kernel();
     reconcile(&mut kernel, &full);
     let mut desired = full.clone();
+    desired.fast_path = FastPath::default();
     desired.routes.clear();
     desired.rules.clear();
     desired.fdb.clear();
@@ -171,6 +182,9 @@ fn what_is_left_over_goes_in_reverse_order_after_all_else_is_in_place() {
     let trace = &kernel.trace()[before..];
     let order = [
         "rules add IPv4 mark 0x1 table 9",
+        "fastpath remove fast path from hopc0000000001",
+        "fastpath remove fast path to 10.32.4.1",
+        "fastpath remove published port 80 of fd00:4::1",
         "routes remove 10.32.8.0/29",
         "rules remove IPv4 mark 0x10000000 table 46771",
         "forward remove IPv4",

@@ -1,14 +1,16 @@
 //! What only Linux can show: other people's objects, moved ends of pairs, notifications, time.
 
-use super::states::{full, ip, key, mac, name, veth, ways};
+use super::states::{full, ip, key, mac, name, remove_link, veth, ways};
 use super::{assert_holds, on_linux, pretty_eq, reconcile, with_container};
 use hopsack_kernel::{Kernel, KernelError, LinuxKernel, Table, probe, surroundings, watch};
+use hopsack_netlink::filter::Ingress;
 use hopsack_netlink::link::{Base, LinkChange};
 use hopsack_netlink::netns::{Namespace, in_new_ns, in_ns};
 use hopsack_netlink::route::{Kind, Route as NetlinkRoute, RouteFilter};
 use hopsack_netlink::{Socket, sysctl};
-use hopsack_plan::HostState;
-use hopsack_plan::state::{Container, Route, RouteTarget};
+use hopsack_plan::state::{Container, FastHook, FastPath, Route, RouteTarget};
+use hopsack_plan::{Features, HostState};
+use hopsack_types::numbers::{ENDPOINT_BLOCK, TUNNEL_BLOCK};
 use hopsack_types::{Family, IfName};
 use std::path::Path;
 use std::process::Command;
@@ -133,6 +135,8 @@ fn a_container_whose_namespace_is_gone_fails_alone_with_the_reason() {
         wanted.links.remove(&endpoint);
         // Routes over it wait for it.
         wanted.routes.retain(|_, route| route.target != RouteTarget::Device(endpoint.clone()));
+        wanted.fast_path.hooks.remove(&endpoint);
+        wanted.fast_path.endpoints.retain(|_, entry| entry.device != endpoint);
         pretty_eq(&rest, &wanted);
     });
 }
@@ -436,7 +440,7 @@ fn the_surroundings_leave_out_what_is_ours() {
 fn features_are_tried_out_and_told() {
     in_new_ns(|| {
         let report = probe().unwrap();
-        assert!(report.features.vxlan && report.features.ipv6, "{report:?}");
+        assert_eq!(report.features, Features { vxlan: true, ipv6: true, fast_path: true }, "{report:?}");
         assert_eq!(report.remarks, Vec::<String>::new());
         sysctl::write("net/ipv6/conf/all/disable_ipv6", "1").unwrap();
         let report = probe().unwrap();
@@ -466,8 +470,9 @@ fn what_was_written_is_believed_until_somebody_else_writes() {
         let mut less = desired.clone();
         less.firewall.sets.values_mut().for_each(|set| drop(set.elements.pop_first()));
         assert_eq!(own.apply(&before, &less).failures, []);
-        pretty_eq(&own.observe(&less).unwrap(), &LinuxKernel::new().unwrap().observe(&less).unwrap());
-        pretty_eq(&own.observe(&less).unwrap(), &less);
+        let believed = own.observe(&less).unwrap();
+        pretty_eq(&believed, &less);
+        assert_eq!(believed.firewall, LinuxKernel::new().unwrap().observe(&less).unwrap().firewall);
         let flush = Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
         assert!(flush.success());
         assert!(own.observe(&less).unwrap().firewall.chains.is_empty(), "the flush was not seen");
@@ -488,5 +493,68 @@ fn what_somebody_wrote_meanwhile_is_seen_after_our_own_write() {
         less.firewall.sets.values_mut().for_each(|set| drop(set.elements.pop_first()));
         assert_eq!(own.apply(&before, &less).failures, []);
         assert_ne!(own.observe(&less).unwrap().firewall, less.firewall, "the flushed chain was not seen");
+    });
+}
+
+#[test]
+fn the_next_agent_takes_the_fast_path_over_with_one_step_for_each_kind_of_link() {
+    on_linux(|kernel, container| {
+        let desired = full(container);
+        reconcile(kernel, &desired);
+        let mut socket = Socket::open().unwrap();
+        let before = socket.ingresses().unwrap();
+        let running =
+            |socket: &mut Socket| [ENDPOINT_BLOCK, TUNNEL_BLOCK].map(|block| socket.block_program(block));
+        let programs = running(&mut socket);
+        // It has tables of its own, which are full before anything looks at them.
+        let mut next = LinuxKernel::new().unwrap();
+        let found = next.observe(&desired).unwrap();
+        assert!(found.fast_path.endpoints.is_empty());
+        assert!(found.fast_path.hooks.values().all(|hook| *hook == FastHook::Left), "{:?}", found.fast_path);
+        assert_eq!(next.apply(&found, &desired).failures, []);
+        assert_eq!(next.observe(&desired).unwrap().fast_path, desired.fast_path);
+        assert_eq!(socket.ingresses().unwrap(), before, "links were bound anew, with a gap");
+        assert_ne!(running(&mut socket), programs);
+        // One that was told to leave it takes away what was left.
+        let mut last = LinuxKernel::new().unwrap();
+        let without = HostState { fast_path: FastPath::default(), ..desired };
+        let found = last.observe(&without).unwrap();
+        assert_eq!(last.apply(&found, &without).failures, []);
+        assert_eq!(socket.ingresses().unwrap(), []);
+        assert_eq!(running(&mut socket), [Ok(None), Ok(None)]);
+    });
+}
+
+#[test]
+fn filters_that_somebody_else_runs_at_our_links_stay_and_packets_take_the_routes() {
+    on_linux(|kernel, container| {
+        let mut desired = full(container);
+        let fast_path = std::mem::take(&mut desired.fast_path);
+        reconcile(kernel, &desired);
+        let mut socket = Socket::open().unwrap();
+        let number = index(&mut socket, "hopc0000000001");
+        socket.bind_ingress(number, 5).unwrap();
+        desired.fast_path = fast_path;
+        reconcile(kernel, &desired);
+        desired.fast_path = FastPath::default();
+        reconcile(kernel, &desired);
+        assert_eq!(socket.ingresses().unwrap(), [Ingress { device: number, block: Some(5) }]);
+    });
+}
+
+#[test]
+fn an_entry_for_a_link_that_is_gone_is_set_again_or_removed() {
+    on_linux(|kernel, container| {
+        let desired = full(container);
+        reconcile(kernel, &desired);
+        let mut socket = Socket::open().unwrap();
+        let number = index(&mut socket, "hopc0000000001");
+        socket.delete_link(number).unwrap();
+        let lost = kernel.observe(&desired).unwrap();
+        assert_eq!(lost.fast_path.endpoints[&ip("10.32.4.1")].device, IfName::loopback());
+        reconcile(kernel, &desired);
+        let mut less = desired.clone();
+        remove_link(&mut less, &name("hopc0000000001"));
+        reconcile(kernel, &less);
     });
 }

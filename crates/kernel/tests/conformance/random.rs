@@ -1,10 +1,10 @@
 //! Random states, one after another, with random losses between: each is reached in one pass.
 
-use super::states::{ip, key, mac, name, veth};
+use super::states::{fast_entry, ip, key, mac, name, veth};
 use super::{on_linux, reconcile};
 use hopsack_kernel::{FakeKernel, Kernel};
 use hopsack_plan::HostState;
-use hopsack_plan::state::{Container, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
+use hopsack_plan::state::{Container, FastHook, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget};
 use hopsack_types::firewall::{Chain, Rule};
 use hopsack_types::{Family, IfName};
 use proptest::prelude::*;
@@ -120,6 +120,22 @@ fn state() -> impl Strategy<Value = HostState> {
                 let family = Family::BOTH[usize::from(number % 2)];
                 let mark = 1 << number;
                 state.rules.insert(MarkRule { family, preference: 4677, mark, table: 46_771 });
+            }
+            for (device, _) in all.iter().filter(|(device, _)| *device != name("hop0")) {
+                let is_tunnel = *device == name("hopvxlan");
+                let hook = if is_tunnel { FastHook::Tunnel } else { FastHook::Endpoint };
+                if kinds[11].1 == 0 {
+                    state.fast_path.hooks.insert(device.clone(), hook);
+                }
+                for number in &routes {
+                    let entry = fast_entry(device.clone(), mac(0x70 + kinds[usize::from(*number)].1));
+                    if is_tunnel {
+                        let prefix = format!("fd07:{number}::/64").parse().unwrap();
+                        state.fast_path.remotes.insert(prefix, entry);
+                    } else {
+                        state.fast_path.endpoints.insert(ip(&format!("10.7.{number}.1")), entry);
+                    }
+                }
             }
             if policy {
                 let rules =

@@ -1,9 +1,12 @@
 //! States for the tests: one with an example of everything, and the same with one thing less.
 
 use hopsack_plan::HostState;
-use hopsack_plan::state::{Container, Link, LinkKind, MAIN_TABLE, MarkRule, Route, RouteKey, RouteTarget};
+use hopsack_plan::state::{
+    Container, FastEntry, FastHook, FastPort, Link, LinkKind, MAIN_TABLE, MarkRule, Route, RouteKey,
+    RouteTarget,
+};
 use hopsack_types::firewall::{Chain, ChainKind, Field, FieldKind, Hook, HookPoint, Rule, Set};
-use hopsack_types::{Cidr, Family, IfName, Mac};
+use hopsack_types::{Cidr, Family, IfName, Mac, NetworkId, Protocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -92,7 +95,35 @@ pub fn full(container: &Path) -> HostState {
     }
     fill_firewall(&mut state);
     state.forward_accept = Family::BOTH.into();
+    fill_fast_path(&mut state);
     state
+}
+
+fn fill_fast_path(state: &mut HostState) {
+    let fast = &mut state.fast_path;
+    for (link, hook) in [
+        ("hopvxlan", FastHook::Tunnel),
+        ("hopc0000000001", FastHook::Endpoint),
+        ("hopc0000000002", FastHook::Endpoint),
+    ] {
+        fast.hooks.insert(name(link), hook);
+    }
+    for (address, number) in [("10.32.4.1", 1), ("fd00:4::1", 1), ("10.32.4.2", 2)] {
+        let (device, _) = veth(number, Container::External);
+        fast.endpoints.insert(ip(address), fast_entry(device, mac(number)));
+    }
+    let with_ports = fast.endpoints.get_mut(&ip("fd00:4::1")).unwrap();
+    with_ports.has_ports = true;
+    fast.published = [Protocol::Tcp, Protocol::Sctp]
+        .map(|protocol| FastPort { address: ip("fd00:4::1"), protocol, number: 80 })
+        .into();
+    for prefix in ["10.32.8.0/29", "fd00:8::/125"] {
+        fast.remotes.insert(prefix.parse().unwrap(), fast_entry(name("hopvxlan"), mac(0xe2)));
+    }
+}
+
+pub const fn fast_entry(device: IfName, mac: Mac) -> FastEntry {
+    FastEntry { device, mtu: 1450, network: NetworkId::from_bytes([7; 16]), mac, has_ports: false }
 }
 
 fn fill_routes(state: &mut HostState) {
@@ -173,6 +204,26 @@ pub fn without_each(full: &HostState) -> Vec<(String, HostState)> {
             state.fdb.remove(key);
         });
     }
+    for link in full.fast_path.hooks.keys() {
+        without(format!("fast path from {link}"), &|state| {
+            state.fast_path.hooks.remove(link);
+        });
+    }
+    for address in full.fast_path.endpoints.keys() {
+        without(format!("fast path to {address}"), &|state| {
+            state.fast_path.endpoints.remove(address);
+        });
+    }
+    for port in &full.fast_path.published {
+        without(format!("{port:?}"), &|state| {
+            state.fast_path.published.remove(port);
+        });
+    }
+    for prefix in full.fast_path.remotes.keys() {
+        without(format!("fast path to {prefix}"), &|state| {
+            state.fast_path.remotes.remove(prefix);
+        });
+    }
     without("firewall".into(), &|state| state.firewall = Default::default());
     without("set's element".into(), &|state| {
         state.firewall.sets.values_mut().for_each(|set| set.elements.clear());
@@ -180,13 +231,17 @@ pub fn without_each(full: &HostState) -> Vec<(String, HostState)> {
     all
 }
 
-fn remove_link(state: &mut HostState, link: &IfName) {
+/// Takes a link away with all that is on it and needs it.
+pub fn remove_link(state: &mut HostState, link: &IfName) {
     state.links.remove(link);
     let sources: Vec<IpAddr> =
         state.addresses.iter().filter(|(device, _)| device == link).map(|(_, net)| net.addr()).collect();
     state.addresses.retain(|(device, _)| device != link);
     state.neighbours.retain(|(device, _), _| device != link);
     state.fdb.retain(|(device, _), _| device != link);
+    state.fast_path.hooks.remove(link);
+    state.fast_path.endpoints.retain(|_, entry| entry.device != *link);
+    state.fast_path.remotes.retain(|_, entry| entry.device != *link);
     state.sysctls.retain(|setting, _| !setting.contains(link.as_str()));
     state.routes.retain(|_, route| {
         let over = match &route.target {

@@ -9,7 +9,7 @@ use hopsack_types::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-pub const ALL: Features = Features { vxlan: true, ipv6: true };
+pub const ALL: Features = Features { vxlan: true, ipv6: true, fast_path: true };
 pub const H1: HostId = HostId::from_bytes([0x11; 16]);
 pub const H2: HostId = HostId::from_bytes([0x22; 16]);
 pub const H3: HostId = HostId::from_bytes([0x33; 16]);

@@ -13,14 +13,14 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 
-fn published(protocol: Protocol, address: &str, port: u16, container_port: u16) -> PublishedPort {
+pub fn published(protocol: Protocol, address: &str, port: u16, container_port: u16) -> PublishedPort {
     let number = |port| NonZeroU16::new(port).unwrap();
     let host = HostPort { protocol, address: ip(address), port: number(port) };
     PublishedPort { host, container_port: number(container_port) }
 }
 
 /// h1 with one container of both families in `web` and one of IPv4 only in `db`.
-fn with_ports(web: &[PublishedPort], db: &[PublishedPort]) -> View {
+pub fn with_ports(web: &[PublishedPort], db: &[PublishedPort]) -> View {
     let mut view = view();
     for (number, ports) in [(1, web), (2, db)] {
         let (id, _) = endpoint(number, WEB, &[]);

@@ -17,7 +17,7 @@ fn route<'a>(state: &'a HostState, table: u32, destination: &str) -> Option<&'a 
     state.routes.get(&RouteKey::new(table, cidr(destination)))
 }
 
-fn main_route(state: &HostState, destination: &str) -> Route {
+pub fn main_route(state: &HostState, destination: &str) -> Route {
     route(state, MAIN_TABLE, destination).unwrap_or_else(|| panic!("no route to {destination}")).clone()
 }
 
@@ -26,7 +26,7 @@ fn via(next_hop: &str, name: &str) -> RouteTarget {
 }
 
 /// What the kernel would do with a packet: the longest prefix of the main table.
-fn look_up(state: &HostState, address: IpAddr) -> Option<&RouteTarget> {
+pub fn look_up(state: &HostState, address: IpAddr) -> Option<&RouteTarget> {
     let main = state.routes.iter().filter(|(key, _)| key.table == MAIN_TABLE && key.tos == 0);
     let matching = main.filter(|(key, _)| key.destination.contains(address));
     matching.max_by_key(|(key, _)| key.destination.length()).map(|(_, route)| &route.target)
@@ -151,7 +151,7 @@ fn no_packet_of_ipv4_pays_for_a_routing_rule() {
 
 #[test]
 fn a_kernel_without_v6_or_vxlan_is_asked_for_neither() {
-    let state = plan(&view(), &Features { vxlan: false, ipv6: false });
+    let state = plan(&view(), &Features { vxlan: false, ipv6: false, fast_path: true });
     assert!(!state.links.contains_key(&device("hopvxlan")));
     assert!(state.routes.keys().all(|key| key.destination.net().addr().is_ipv4()));
     assert!(state.addresses.iter().all(|(_, net)| net.addr().is_ipv4()));
@@ -168,7 +168,7 @@ fn a_host_that_follows_router_advertisements_goes_on_to_while_it_forwards() {
     assert_eq!(plan(&view, &ALL).sysctls.get(setting), None, "one that does not is left as it is");
     view.underlay.advertised.insert(device("eth0"));
     assert_eq!(plan(&view, &ALL).sysctls.get(setting).map(String::as_str), Some("2"));
-    let v4_only = Features { vxlan: true, ipv6: false };
+    let v4_only = Features { vxlan: true, ipv6: false, fast_path: true };
     assert_eq!(plan(&view, &v4_only).sysctls.get(setting), None, "without v6 nothing begins to forward it");
 }
 
@@ -176,7 +176,7 @@ fn a_host_that_follows_router_advertisements_goes_on_to_while_it_forwards() {
 fn without_vxlan_a_neighbour_can_be_probed_before_it_has_a_path() {
     let mut view = view();
     view.paths.clear();
-    let state = plan(&view, &Features { vxlan: false, ipv6: true });
+    let state = plan(&view, &Features { vxlan: false, ipv6: true, fast_path: true });
     assert_eq!(main_route(&state, "10.32.0.2/32").target, via("192.0.2.2", "eth0"));
     assert_eq!(look_up(&state, ip("10.32.4.9")), Some(&RouteTarget::Unreachable));
 }
@@ -203,7 +203,7 @@ fn a_pool_over_the_underlay_cuts_nobody_off() {
 }
 
 /// Any cluster: up to six hosts on two segments, up to four networks, prefixes granted at random.
-fn views() -> impl Strategy<Value = View> {
+pub fn views() -> impl Strategy<Value = View> {
     let paths = proptest::collection::vec(proptest::option::of((any::<bool>(), 1280..1501u32)), 5);
     let grants = proptest::collection::vec(proptest::option::of(0..6usize), 4 * 16);
     let endpoints = proptest::collection::btree_set((0..4u8, 0..128u8), 0..20);

@@ -240,10 +240,12 @@ fn a_chain_of_ones_own_that_drops_what_is_forwarded_stops_ours_unless_it_lets_th
     let inside = engines.address("h1", "server", "web");
     let echo = Echo::start(&engines.place("h1", "server"), "tcp", SocketAddr::new(inside, 80));
     engines.await_ping("h3", "far", inside);
+    let far = engines.place("h3", "far");
     let who_passes = || {
         [
             echo.ask(&outside, "10.77.1.1:8080".parse().unwrap()).is_some(),
-            engines.pings("h3", "far", inside),
+            // Within a network the first packets of a connection take the routes, others need not.
+            echo.ask(&far, SocketAddr::new(inside, 80)).is_some(),
             engines.pings("h1", "server", outside.addresses()[0]),
         ]
     };

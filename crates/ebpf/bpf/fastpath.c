@@ -1,0 +1,306 @@
+/*
+ * The fast path: what containers of one network send each other goes from link to link, past the host's IP stack.
+ *
+ * Two programs for the ingress of links, and two tables that the agent fills. A program forwards only what the firewall
+ * would accept without tracking (a source of its own, source and destination in one network), and only if it fits. All
+ * else, and all that it does not understand, it leaves to the kernel's own way, where everything is correct; so nothing is
+ * ever refused here. What must not live here: a verdict that differs from the firewall's.
+ *
+ * Compiled into fastpath.o, which is kept beside it so that building Hopsack needs no clang:
+ *     BLESS=1 cargo test --package hopsack-ebpf --test compiled
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#define SECTION(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+/* Programs run on little-endian machines only: the object is one of `bpfel`. */
+#define NETWORK_ORDER(number) __builtin_bswap16(number)
+
+#define TO_THE_KERNEL TC_ACT_UNSPEC
+
+/* Of `frag_off` (RFC 791): more fragments, or not the first. */
+#define IP_MORE_OR_OFFSET 0x3fff
+
+/* Types of ICMP (RFC 792, RFC 4443); the headers that name them need a C library. */
+#define ICMP_ECHO 8
+#define ICMP_ECHOREPLY 0
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY 129
+
+static void *(*const bpf_map_lookup_elem)(void *table, const void *key) = (void *) BPF_FUNC_map_lookup_elem;
+static long (*const bpf_redirect)(__u32 device, __u64 flags) = (void *) BPF_FUNC_redirect;
+static long (*const bpf_redirect_peer)(__u32 device, __u64 flags) = (void *) BPF_FUNC_redirect_peer;
+
+/* How the loader reads it, not the kernel. */
+struct table {
+	__u32 type;
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	__u32 flags;
+};
+
+/* IPv4 addresses are the mapped ones of IPv6 (RFC 4291, section 2.5.5.2), so that there is one way for both. */
+struct address {
+	__u32 word[4];
+};
+
+struct prefix {
+	__u32 length;
+	struct address address;
+};
+
+/* Where packets for an endpoint, or a prefix of another host, leave. Must be as src/entry.rs writes it. */
+struct entry {
+	/* Number of the link: the host's end of the endpoint's pair, or the tunnel. */
+	__u32 device;
+	/* Largest IP packet, bytes. */
+	__u32 mtu;
+	__u64 network[2];
+	/* Of the container's end, or of the other end of the tunnel. */
+	__u8 mac[ETH_ALEN];
+	/* Whether some of its ports are published by this host. */
+	__u8 has_ports;
+	__u8 padding;
+};
+
+/* A port of an endpoint. Must be as src/entry.rs writes it. */
+struct port {
+	struct address address;
+	/* In network order. */
+	__u16 number;
+	__u8 protocol;
+	__u8 padding;
+};
+
+/* This host's endpoints, by address. */
+struct table SECTION("maps") endpoints = {
+	.type = BPF_MAP_TYPE_HASH,
+	.key_size = sizeof(struct address),
+	.value_size = sizeof(struct entry),
+	.max_entries = 65536,
+	.flags = BPF_F_NO_PREALLOC,
+};
+
+/* What other hosts hold and the tunnel leads to. */
+struct table SECTION("maps") remotes = {
+	.type = BPF_MAP_TYPE_LPM_TRIE,
+	.key_size = sizeof(struct prefix),
+	.value_size = sizeof(struct entry),
+	.max_entries = 262144,
+	.flags = BPF_F_NO_PREALLOC,
+};
+
+/* The endpoints' ports that this host publishes. What is said through them it translates, so it has to see it all. */
+struct table SECTION("maps") published = {
+	.type = BPF_MAP_TYPE_HASH,
+	.key_size = sizeof(struct port),
+	.value_size = sizeof(__u8),
+	.max_entries = 65536,
+	.flags = BPF_F_NO_PREALLOC,
+};
+
+struct packet {
+	struct prefix source;
+	struct prefix destination;
+	/* In network order; 0 where the protocol has none. */
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	/* A part of a packet, which may lack the ports. */
+	__u8 is_fragment;
+	/* Bytes from the IP header on, of the largest packet that this becomes on the wire. */
+	__u32 length;
+};
+
+INLINE void map_v4(struct prefix *prefix, __u32 address)
+{
+	prefix->length = 128;
+	prefix->address.word[0] = 0;
+	prefix->address.word[1] = 0;
+	prefix->address.word[2] = NETWORK_ORDER(0xffff) << 16;
+	prefix->address.word[3] = address;
+}
+
+/* What a connection's first packets say of segments the kernel fits to the path, so it has to see them; and errors, since
+ * they may be about anything. Ports stand first in all protocols that have them. */
+INLINE int read_transport(void *start, void *end, struct packet *packet, __u32 *headers)
+{
+	switch (packet->protocol) {
+	case IPPROTO_TCP: {
+		struct tcphdr *tcp = start;
+
+		if ((void *) (tcp + 1) > end || tcp->syn)
+			return 0;
+		*headers += tcp->doff * 4;
+		packet->source_port = tcp->source;
+		packet->destination_port = tcp->dest;
+		return 1;
+	}
+	case IPPROTO_UDP:
+	case IPPROTO_SCTP: {
+		__u16 *ports = start;
+
+		if ((void *) (ports + 2) > end)
+			return 0;
+		*headers += sizeof(struct udphdr);
+		packet->source_port = ports[0];
+		packet->destination_port = ports[1];
+		return 1;
+	}
+	case IPPROTO_ICMP: {
+		__u8 *type = start;
+
+		return (void *) (type + 1) <= end && (*type == ICMP_ECHO || *type == ICMP_ECHOREPLY);
+	}
+	case IPPROTO_ICMPV6: {
+		__u8 *type = start;
+
+		return (void *) (type + 1) <= end &&
+		       (*type == ICMPV6_ECHO_REQUEST || *type == ICMPV6_ECHO_REPLY);
+	}
+	default:
+		/* Behind an extension header of IPv6 there may be any of these. */
+		return 0;
+	}
+}
+
+/* Reads what decides. Says no to what only the kernel's own way can do: answer for a packet that is too old, heed options,
+ * pass tags of VLANs. */
+INLINE int read(struct __sk_buff *skb, struct packet *packet)
+{
+	void *start = (void *) (long) skb->data, *end = (void *) (long) skb->data_end;
+	void *transport;
+	__u32 headers;
+
+	packet->source_port = 0;
+	packet->destination_port = 0;
+	packet->is_fragment = 0;
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return 0;
+	if (skb->protocol == NETWORK_ORDER(ETH_P_IP)) {
+		struct iphdr *ip = start + ETH_HLEN;
+
+		if ((void *) (ip + 1) > end || ip->version != 4 || ip->ihl != 5 || ip->ttl <= 1)
+			return 0;
+		map_v4(&packet->source, ip->saddr);
+		map_v4(&packet->destination, ip->daddr);
+		packet->protocol = ip->protocol;
+		packet->is_fragment = (ip->frag_off & NETWORK_ORDER(IP_MORE_OR_OFFSET)) != 0;
+		transport = ip + 1;
+	} else if (skb->protocol == NETWORK_ORDER(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = start + ETH_HLEN;
+
+		if ((void *) (ip + 1) > end || ip->version != 6 || ip->hop_limit <= 1)
+			return 0;
+		packet->source.length = 128;
+		__builtin_memcpy(&packet->source.address, &ip->saddr, sizeof(struct address));
+		packet->destination.length = 128;
+		__builtin_memcpy(&packet->destination.address, &ip->daddr, sizeof(struct address));
+		packet->protocol = ip->nexthdr;
+		transport = ip + 1;
+	} else {
+		return 0;
+	}
+	headers = transport - start - ETH_HLEN;
+	if (!packet->is_fragment && !read_transport(transport, end, packet, &headers))
+		return 0;
+	/* SCTP says 65535 of segments, which fits nowhere. */
+	packet->length = skb->gso_size ? skb->gso_size + headers : skb->len - ETH_HLEN;
+	return 1;
+}
+
+/* Whether it is said through a port that this host publishes. */
+INLINE int is_published(const struct packet *packet, const struct entry *end, const struct address *address, __u16 number)
+{
+	struct port port = { .address = *address, .number = number, .protocol = packet->protocol };
+
+	return end->has_ports && (packet->is_fragment || bpf_map_lookup_elem(&published, &port));
+}
+
+INLINE int fits(const struct packet *packet, const struct entry *entry, const struct entry *other)
+{
+	return packet->length <= entry->mtu && entry->network[0] == other->network[0] &&
+	       entry->network[1] == other->network[1];
+}
+
+/* Makes it one hop older and addresses it to the next link. The source stays: nobody asks for it. */
+INLINE int pass(struct __sk_buff *skb, const struct entry *entry)
+{
+	void *start = (void *) (long) skb->data, *end = (void *) (long) skb->data_end;
+
+	if (skb->protocol == NETWORK_ORDER(ETH_P_IP)) {
+		struct iphdr *ip = start + ETH_HLEN;
+		__u32 sum;
+
+		if ((void *) (ip + 1) > end)
+			return 0;
+		/* RFC 1624: the time to live is the upper half of its word. */
+		sum = ip->check + NETWORK_ORDER(0x0100);
+		ip->check = sum + (sum >= 0xffff);
+		ip->ttl--;
+	} else {
+		struct ipv6hdr *ip = start + ETH_HLEN;
+
+		if ((void *) (ip + 1) > end)
+			return 0;
+		ip->hop_limit--;
+	}
+	__builtin_memcpy(start, entry->mac, ETH_ALEN);
+	return 1;
+}
+
+/* At the host's ends of endpoints' pairs. */
+SECTION("classifier/from_endpoint") int from_endpoint(struct __sk_buff *skb)
+{
+	struct packet packet;
+	struct entry *source, *destination;
+
+	if (!read(skb, &packet))
+		return TO_THE_KERNEL;
+	source = bpf_map_lookup_elem(&endpoints, &packet.source.address);
+	if (!source || source->device != skb->ifindex ||
+	    is_published(&packet, source, &packet.source.address, packet.source_port))
+		return TO_THE_KERNEL;
+	destination = bpf_map_lookup_elem(&endpoints, &packet.destination.address);
+	if (destination) {
+		if (is_published(&packet, destination, &packet.destination.address, packet.destination_port) ||
+		    !fits(&packet, destination, source) || !pass(skb, destination))
+			return TO_THE_KERNEL;
+		return bpf_redirect_peer(destination->device, 0);
+	}
+	destination = bpf_map_lookup_elem(&remotes, &packet.destination);
+	if (!destination || !fits(&packet, destination, source) || !pass(skb, destination))
+		return TO_THE_KERNEL;
+	return bpf_redirect(destination->device, 0);
+}
+
+/* At the tunnel. Whether a source belongs to the host that sent it the firewall knew before it was unpacked. */
+SECTION("classifier/from_tunnel") int from_tunnel(struct __sk_buff *skb)
+{
+	struct packet packet;
+	struct entry *source, *destination;
+
+	if (!read(skb, &packet))
+		return TO_THE_KERNEL;
+	destination = bpf_map_lookup_elem(&endpoints, &packet.destination.address);
+	if (!destination ||
+	    is_published(&packet, destination, &packet.destination.address, packet.destination_port))
+		return TO_THE_KERNEL;
+	source = bpf_map_lookup_elem(&remotes, &packet.source);
+	if (!source || source->device != skb->ifindex || !fits(&packet, destination, source) ||
+	    !pass(skb, destination))
+		return TO_THE_KERNEL;
+	return bpf_redirect_peer(destination->device, 0);
+}
+
+/* No helper that it calls asks for another. */
+char SECTION("license") terms[] = "Apache-2.0";

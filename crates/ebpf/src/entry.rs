@@ -1,0 +1,106 @@
+//! What the tables hold, as `bpf/fastpath.c` reads it.
+
+use hopsack_types::{Cidr, Family, Mac, Protocol};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Where packets for an endpoint, or a prefix of another host, leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Number of the link: the host's end of the endpoint's pair, or the tunnel.
+    pub device: u32,
+    /// Largest IP packet, bytes.
+    pub mtu: u32,
+    /// Whose network's: packets pass between entries of one network only.
+    pub network: [u8; 16],
+    /// MAC address of the container's end, or of the other end of the tunnel.
+    pub mac: Mac,
+    /// Whether some of its ports are published by this host: only then [`Port`]s are looked for.
+    pub has_ports: bool,
+}
+
+/// A port of an endpoint that this host publishes: what is said through it takes the routes, and is translated there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// The endpoint's address.
+    pub address: IpAddr,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Number.
+    pub number: u16,
+}
+
+/// Bytes of `struct port`.
+pub(crate) const PORT_BYTES: usize = 20;
+
+impl Port {
+    pub(crate) fn to_bytes(self) -> [u8; PORT_BYTES] {
+        let mut bytes = [0; PORT_BYTES];
+        bytes[..16].copy_from_slice(&address_bytes(self.address));
+        bytes[16..18].copy_from_slice(&self.number.to_be_bytes());
+        bytes[18] = self.protocol.number();
+        bytes
+    }
+
+    /// None of a protocol that nobody publishes.
+    pub(crate) fn from_bytes(bytes: &[u8; PORT_BYTES]) -> Option<Self> {
+        let mut address = [0; 16];
+        address.copy_from_slice(&bytes[..16]);
+        Some(Self {
+            address: address_of(address),
+            protocol: Protocol::ALL.into_iter().find(|protocol| protocol.number() == bytes[18])?,
+            number: u16::from_be_bytes([bytes[16], bytes[17]]),
+        })
+    }
+}
+
+/// Bytes of `struct entry`.
+pub(crate) const ENTRY_BYTES: usize = 32;
+
+impl Entry {
+    pub(crate) fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..4].copy_from_slice(&self.device.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&self.mtu.to_ne_bytes());
+        bytes[8..24].copy_from_slice(&self.network);
+        bytes[24..30].copy_from_slice(&self.mac.bytes());
+        bytes[30] = u8::from(self.has_ports);
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let mut network = [0; 16];
+        network.copy_from_slice(&bytes[8..24]);
+        let mut mac = [0; 6];
+        mac.copy_from_slice(&bytes[24..30]);
+        let (mac, has_ports) = (Mac::from_bytes(mac), bytes[30] != 0);
+        Self { device: word(0), mtu: word(4), network, mac, has_ports }
+    }
+}
+
+/// Bits before an IPv4 address that is mapped into IPv6 (RFC 4291, section 2.5.5.2).
+const MAPPED: u8 = 96;
+
+pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+pub(crate) fn address_of(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+/// The length of a prefix among mapped addresses.
+pub(crate) fn length(prefix: &Cidr) -> u32 {
+    let before = if prefix.family() == Family::V4 { MAPPED } else { 0 };
+    u32::from(before + prefix.length())
+}
+
+pub(crate) fn prefix_of(length: u32, bytes: [u8; 16]) -> Cidr {
+    let address = address_of(bytes);
+    let before = if address.is_ipv4() { MAPPED } else { 0 };
+    let length = u8::try_from(length).unwrap_or(u8::MAX).saturating_sub(before);
+    Cidr::around(address, length)
+}

@@ -1,0 +1,135 @@
+//! What containers of one network send each other goes past the hosts' IP stack, on one host and through the tunnel, and
+//! goes on whatever becomes of the agents.
+
+use crate::scene::{Attached, PROGRAM, Scene};
+use hopsack_lab::{AGENT, HostKind, Inside, ServiceSpec, Topology, UdpFlow, require, wait};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+const DATAGRAMS: u64 = 1000;
+/// What drifts is back within a second; a busy machine takes longer to look.
+const SOON: Duration = Duration::from_secs(3);
+/// Probes, pings and whatever else a host forwards meanwhile.
+const OTHERS: u64 = 100;
+
+/// How many packets each host has forwarded by its routes.
+fn routed(scene: &Scene, family: IpAddr) -> Vec<u64> {
+    let counter = |host: &hopsack_lab::Host| -> u64 {
+        if family.is_ipv6() {
+            let all = host.run(&["cat", "/proc/net/snmp6"]).unwrap();
+            let line = all.lines().find(|line| line.starts_with("Ip6OutForwDatagrams")).unwrap().to_owned();
+            return line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        }
+        let all = host.run(&["cat", "/proc/net/snmp"]).unwrap();
+        let mut lines = all.lines().filter(|line| line.starts_with("Ip:"));
+        let mut words = || lines.next().unwrap().split_whitespace().collect::<Vec<_>>();
+        let (names, values) = (words(), words());
+        let at = names.iter().position(|name| *name == "ForwDatagrams").unwrap();
+        values[at].parse().unwrap()
+    };
+    scene.members().iter().map(counter).collect()
+}
+
+/// Sends numbered datagrams, of which none may be lost; returns how many packets each host forwarded meanwhile.
+fn send(scene: &Scene, from: &Attached, to: &Attached, address: IpAddr) -> Vec<u64> {
+    let before = routed(scene, address);
+    let target = SocketAddr::new(address, 5000);
+    let flow = UdpFlow::start(&from.container, &to.container, target, 1000, DATAGRAMS).unwrap();
+    let report = flow.finish(PATIENCE).unwrap();
+    assert_eq!((report.expected, report.lost, report.duplicate), (DATAGRAMS, 0, 0), "{report:?}");
+    routed(scene, address).into_iter().zip(before).map(|(after, before)| after - before).collect()
+}
+
+/// Has the agent of a host run with other arguments from now on.
+fn restart_with(scene: &Scene, host: &str, arguments: &[&str]) {
+    let argv = [PROGRAM, "agent", "--no-docker"].iter().chain(arguments).map(|word| (*word).to_owned());
+    let service = ServiceSpec { name: AGENT.to_owned(), argv: argv.collect(), env: Vec::new() };
+    scene.host(host).stop(AGENT).unwrap();
+    scene.host(host).define(&service).unwrap();
+    scene.start_agent(host);
+}
+
+#[test]
+fn packets_within_a_network_are_not_routed_on_one_host_and_through_the_tunnel() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(Topology::numbered(2, &[2], HostKind::Plain).unwrap());
+    let [one, far] = scene.containers(["h1", "h2"]);
+    let near = scene.attach("h1", "near", "web", &[]);
+    near.addresses.iter().for_each(|address| one.await_reach(*address));
+    for (from, to) in [(&one, &near), (&one, &far), (&far, &one)] {
+        for address in &to.addresses {
+            let forwarded = send(&scene, from, to, *address);
+            assert!(forwarded.iter().all(|count| *count < OTHERS), "to {address}: routed {forwarded:?}");
+        }
+    }
+    // As many hops as the routes have: a trace shows the same hosts.
+    let ping = far.container.run(&["ping", "-c", "1", &one.address().to_string()]).unwrap();
+    assert!(ping.contains("ttl=62"), "{ping}");
+    let ping = far.container.exec(&["ping", "-c", "1", "-t", "1", &one.address().to_string()]).unwrap();
+    assert!(ping.stdout.contains("Time to live exceeded"), "{ping:?}");
+
+    // A host that shall not does not; the other goes on.
+    restart_with(&scene, "h1", &["--no-fast-path"]);
+    let forwarded = send(&scene, &one, &far, far.address());
+    // The first ones may come before the agent has taken away what it found.
+    assert!(forwarded[0] > DATAGRAMS - OTHERS && forwarded[1] < OTHERS, "routed {forwarded:?}");
+    let ingresses = scene.host("h1").run(&["tc", "qdisc", "show"]).unwrap();
+    assert!(!ingresses.contains("clsact"), "{ingresses}");
+    restart_with(&scene, "h1", &[]);
+    let forwarded = send(&scene, &one, &far, far.address());
+    assert!(forwarded.iter().all(|count| *count < OTHERS), "routed {forwarded:?}");
+    scene.end();
+}
+
+#[test]
+fn the_next_agents_programs_take_the_place_of_those_before_under_traffic() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(Topology::numbered(2, &[2], HostKind::Plain).unwrap());
+    let [one, far] = scene.containers(["h1", "h2"]);
+    let programs =
+        |host: &str| scene.host(host).run(&["tc", "filter", "show", "dev", "hopvxlan", "ingress"]).unwrap();
+    let before = ["h1", "h2"].map(programs);
+    let target = SocketAddr::new(far.address(), 5000);
+    let mut flow = UdpFlow::start(&one.container, &far.container, target, 1000, 10 * DATAGRAMS).unwrap();
+    flow.await_first(PATIENCE).unwrap();
+    for host in ["h1", "h2"] {
+        scene.restart_agent(host);
+    }
+    let report = flow.finish(PATIENCE).unwrap();
+    assert_eq!((report.expected, report.lost, report.duplicate), (10 * DATAGRAMS, 0, 0), "{report:?}");
+    let after = ["h1", "h2"].map(programs);
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+    let forwarded = send(&scene, &one, &far, far.address());
+    assert!(forwarded.iter().all(|count| *count < OTHERS), "routed {forwarded:?}");
+    scene.end();
+}
+
+#[test]
+fn a_fast_path_that_somebody_takes_away_is_back_within_a_second_and_nothing_is_lost_meanwhile() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(Topology::numbered(2, &[2], HostKind::Plain).unwrap());
+    let [one, far] = scene.containers(["h1", "h2"]);
+    let host = scene.host("h1");
+    let target = SocketAddr::new(one.address(), 5000);
+    let mut flow = UdpFlow::start(&far.container, &one.container, target, 1000, 4 * DATAGRAMS).unwrap();
+    flow.await_first(PATIENCE).unwrap();
+    for taken in [
+        "tc qdisc del dev hopvxlan clsact",
+        "tc filter del block 46772",
+        "tc qdisc del dev $(ip -br link | grep -o 'hopc[0-9a-f]*') clsact",
+    ] {
+        host.run(&["sh", "-c", taken]).unwrap();
+        wait::until(&format!("what was there before: {taken}"), SOON, || {
+            let filters = host.run(&["tc", "filter", "show", "dev", "hopvxlan", "ingress"]).unwrap();
+            let ingresses = host.run(&["tc", "qdisc", "show"]).unwrap();
+            filters.contains("from_tunnel") && ingresses.matches("ingress_block").count() == 2
+        })
+        .unwrap();
+    }
+    let report = flow.finish(PATIENCE).unwrap();
+    assert_eq!((report.expected, report.lost, report.duplicate), (4 * DATAGRAMS, 0, 0), "{report:?}");
+    let told = scene.hopsack("h1", &["events", "--since", "1m"]);
+    assert!(told.contains("fastpath"), "{told}");
+    scene.end();
+}

@@ -1,0 +1,103 @@
+//! The fast path's part of an apply: its tables, and who looks at them.
+
+use super::{Operations, Pass};
+use crate::Table;
+use hopsack_plan::delta::DeltaTable;
+use hopsack_plan::state::{FastEntry, FastPath, FastPort};
+use hopsack_types::{Cidr, IfName};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+
+/// What names an entry of the fast path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FastKey {
+    /// An endpoint of this host.
+    Endpoint(IpAddr),
+    /// A prefix of another.
+    Remote(Cidr),
+}
+
+impl FastKey {
+    /// The destination of the route that leads to the same place.
+    fn destination(&self) -> Cidr {
+        match self {
+            Self::Endpoint(address) => Cidr::host(*address),
+            Self::Remote(prefix) => *prefix,
+        }
+    }
+}
+
+impl Display for FastKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Endpoint(address) => write!(f, "fast path to {address}"),
+            Self::Remote(prefix) => write!(f, "fast path to {prefix}"),
+        }
+    }
+}
+
+/// Endpoints and prefixes as one.
+fn fast_entries(fast: &FastPath) -> BTreeMap<FastKey, FastEntry> {
+    let endpoints = fast.endpoints.iter().map(|(address, entry)| (FastKey::Endpoint(*address), entry));
+    let remotes = fast.remotes.iter().map(|(prefix, entry)| (FastKey::Remote(*prefix), entry));
+    endpoints.chain(remotes).map(|(key, entry)| (key, entry.clone())).collect()
+}
+
+impl<O: Operations> Pass<'_, O> {
+    /// The entries wanted, but for those whose route is not where it should be.
+    fn entries_in_step(&self) -> BTreeMap<FastKey, FastEntry> {
+        let mut entries = fast_entries(&self.desired.fast_path);
+        entries.retain(|key, _| !self.astray.contains(&key.destination()));
+        entries
+    }
+
+    /// Puts ports in place, then entries, which say that there are ports, then has links look at them.
+    pub(super) fn set_fast_path(&mut self) {
+        let (there, desired) = (self.there.fast_path.clone(), &self.desired.fast_path);
+        let (entries, hooks) = (fast_entries(&there), &there.hooks);
+        for port in desired.published.difference(&there.published) {
+            self.attempt(Table::FastPath, &port_name(port), |operations| {
+                operations.set_fast_port(*port).map(|()| 1)
+            });
+        }
+        for (key, entry) in self.entries_in_step() {
+            if entries.get(&key) != Some(&entry) && !self.unusable.contains(&entry.device) {
+                self.attempt(Table::FastPath, &key, |operations| {
+                    operations.set_fast_entry(key, &entry).map(|()| 1)
+                });
+            }
+        }
+        for (link, hook) in &desired.hooks {
+            if hooks.get(link) != Some(hook) && !self.unusable.contains(link) {
+                self.attempt(Table::FastPath, &hook_name(link), |operations| {
+                    operations.set_fast_hook(link, *hook).map(|()| 1)
+                });
+            }
+        }
+    }
+
+    /// Has links look at them no more, then removes what is left over.
+    pub(super) fn remove_fast_path(&mut self, there: &FastPath) {
+        let desired = &self.desired.fast_path;
+        for (link, _) in DeltaTable::new(&there.hooks, &desired.hooks).remove() {
+            self.remove(Table::FastPath, &hook_name(link), |operations| operations.remove_fast_hook(link));
+        }
+        for (key, _) in DeltaTable::new(&fast_entries(there), &self.entries_in_step()).remove() {
+            self.remove(Table::FastPath, key, |operations| operations.remove_fast_entry(*key));
+        }
+        for port in there.published.difference(&desired.published) {
+            self.remove(Table::FastPath, &port_name(port), |operations| operations.remove_fast_port(*port));
+        }
+    }
+}
+
+/// A port that takes the routes, as people name it.
+pub(crate) fn port_name(port: &FastPort) -> String {
+    format!("published port {} of {}", port.number, port.address)
+}
+
+/// What runs at a link, as people name it.
+pub(crate) fn hook_name(link: &IfName) -> String {
+    format!("fast path from {link}")
+}

@@ -1,0 +1,102 @@
+//! What goes past the host's IP stack, and that it is nothing but what the routes would decide.
+
+use crate::cluster::{ALL, DB, H3, WEB, cidr, device, ip, view};
+use crate::ports::{published, with_ports};
+use crate::routed::{look_up, main_route, views};
+use hopsack_plan::state::{FastEntry, FastHook, FastPort, LinkKind, Route, RouteTarget};
+use hopsack_plan::{Features, HostState, plan};
+use hopsack_types::Protocol;
+use hopsack_types::numbers::vtep_mac;
+use proptest::prelude::*;
+
+#[test]
+fn containers_here_and_behind_the_tunnel_are_led_to_past_the_routes() {
+    let view = view();
+    let fast = plan(&view, &ALL).fast_path;
+    let web = FastEntry {
+        device: device("hopc0101010101"),
+        mtu: 1500,
+        network: WEB,
+        mac: view.endpoints.values().next().unwrap().mac,
+        has_ports: false,
+    };
+    assert_eq!(fast.endpoints[&ip("10.32.4.1")], web);
+    assert_eq!(fast.endpoints[&ip("fd32:0:0:1::1")], web);
+    assert_eq!(fast.endpoints[&ip("10.32.5.77")].network, DB);
+    let tunnel = FastEntry {
+        device: device("hopvxlan"),
+        mtu: 1450,
+        network: WEB,
+        mac: vtep_mac(H3),
+        has_ports: false,
+    };
+    assert_eq!(fast.remotes[&cidr("10.32.4.16/29")], tunnel);
+    // A neighbour is reached without the tunnel, but for packets that the underlay has no next hop for.
+    assert!(!fast.remotes.contains_key(&cidr("10.32.4.8/29")));
+    assert!(fast.remotes.contains_key(&cidr("fd32:0:0:2:1::/80")));
+    let hooks: Vec<(&str, FastHook)> = fast.hooks.iter().map(|(link, hook)| (link.as_str(), *hook)).collect();
+    let (endpoint, tunnel) = (FastHook::Endpoint, FastHook::Tunnel);
+    assert_eq!(hooks, [("hopc0101010101", endpoint), ("hopc0202020202", endpoint), ("hopvxlan", tunnel)]);
+}
+
+#[test]
+fn what_is_said_through_a_published_port_takes_the_routes() {
+    let web = ["0.0.0.0", "::"].map(|address| published(Protocol::Tcp, address, 8080, 80));
+    let fast = plan(&with_ports(&web, &[]), &ALL).fast_path;
+    let ports = ["10.32.4.1", "fd32:0:0:1::1"].map(|address| FastPort {
+        address: ip(address),
+        protocol: Protocol::Tcp,
+        number: 80,
+    });
+    assert_eq!(fast.published, ports.into());
+    let has_ports = |address: &str| fast.endpoints[&ip(address)].has_ports;
+    assert!(has_ports("10.32.4.1") && has_ports("fd32:0:0:1::1") && !has_ports("10.32.5.77"));
+}
+
+#[test]
+fn a_network_that_is_gone_and_a_peer_without_a_path_are_not_led_to() {
+    let mut view = view();
+    view.networks.remove(&DB);
+    view.paths.remove(&H3);
+    let fast = plan(&view, &ALL).fast_path;
+    assert!(!fast.endpoints.contains_key(&ip("10.32.5.77")));
+    assert_eq!(fast.remotes.keys().collect::<Vec<_>>(), Vec::<&hopsack_types::Cidr>::new());
+}
+
+#[test]
+fn where_links_run_no_programs_all_packets_take_the_routes() {
+    let without = plan(&view(), &Features { fast_path: false, ..ALL });
+    assert!(without.fast_path.is_empty());
+    let with = plan(&view(), &ALL);
+    assert_eq!(HostState { fast_path: Default::default(), ..with }, without, "and nothing else differs");
+}
+
+proptest! {
+    #[test]
+    fn the_fast_path_leads_where_the_routes_do(view in views()) {
+        let state = plan(&view, &ALL);
+        let fast = &state.fast_path;
+        for (address, entry) in &fast.endpoints {
+            prop_assert_eq!(look_up(&state, *address), Some(&RouteTarget::Device(entry.device.clone())));
+            let link = &state.links[&entry.device];
+            let LinkKind::Veth { peer_mac, .. } = &link.kind else { panic!("{} is no pair", entry.device) };
+            prop_assert_eq!((link.mtu, *peer_mac), (entry.mtu, entry.mac));
+            let network = &view.networks[&entry.network].network;
+            prop_assert!(network.subnets.iter().any(|subnet| subnet.contains(*address)));
+        }
+        for (prefix, entry) in &fast.remotes {
+            let Route { target: RouteTarget::Via { next_hop, device }, mtu, .. } =
+                main_route(&state, &prefix.to_string())
+            else {
+                panic!("{prefix} is not sent on");
+            };
+            prop_assert_eq!((&device, mtu), (&entry.device, Some(entry.mtu)));
+            prop_assert_eq!(state.neighbours[&(device, next_hop)], entry.mac);
+            let network = &view.networks[&entry.network].network;
+            prop_assert!(network.subnets.iter().any(|subnet| subnet.covers(prefix)));
+        }
+        let looked_at = |kind: &LinkKind| !matches!(kind, LinkKind::Holder);
+        let links = state.links.iter().filter(|(_, link)| looked_at(&link.kind)).map(|(name, _)| name);
+        prop_assert!(fast.hooks.keys().eq(links));
+    }
+}
