@@ -104,10 +104,10 @@ fn an_endpoint_whose_policy_cannot_be_put_in_place_is_not_made() {
     let expected = "error: the endpoint's policy cannot be put in place: table inet hopsack: ";
     assert!(told.starts_with(expected), "{told}");
     assert!(!scene.hopsack("h1", &["endpoint", "ls"]).contains("more"));
-    assert!(!more.run(&["ip", "-o", "link"]).unwrap().contains("eth0"));
     still_reach_each_other(&pair);
     shell(&h1, "umount $(readlink -f $(command -v nft))");
     await_no_failure(&scene, "h1");
+    assert!(!more.run(&["ip", "-o", "link"]).unwrap().contains("eth0"));
     assert_eq!(shown(&h1, TABLE), table, "the policy of what was not made is gone");
     scene.hopsack("h1", &["attach", "more", "--network", "web"]);
     scene.end();
