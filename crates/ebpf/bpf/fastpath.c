@@ -26,17 +26,21 @@
 
 #define TO_THE_KERNEL TC_ACT_UNSPEC
 
-/* Of `frag_off` (RFC 791): more fragments, or not the first. */
-#define IP_MORE_OR_OFFSET 0x3fff
-
-/* Types of ICMP (RFC 792, RFC 4443); the headers that name them need a C library. */
+/* The headers that name these need a C library: families, and types of ICMP (RFC 792, RFC 4443). */
+#define AF_INET 2
+#define AF_INET6 10
 #define ICMP_ECHO 8
 #define ICMP_ECHOREPLY 0
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
 
+/* Of `frag_off` (RFC 791): more fragments, or not the first. */
+#define IP_MORE_OR_OFFSET 0x3fff
+
 static void *(*const bpf_map_lookup_elem)(void *table, const void *key) = (void *) BPF_FUNC_map_lookup_elem;
 static long (*const bpf_redirect)(__u32 device, __u64 flags) = (void *) BPF_FUNC_redirect;
+static long (*const bpf_redirect_neigh)(__u32 device, struct bpf_redir_neigh *next_hop, int size, __u64 flags) =
+	(void *) BPF_FUNC_redirect_neigh;
 static long (*const bpf_redirect_peer)(__u32 device, __u64 flags) = (void *) BPF_FUNC_redirect_peer;
 
 /* How the loader reads it, not the kernel. */
@@ -60,16 +64,18 @@ struct prefix {
 
 /* Where packets for an endpoint, or a prefix of another host, leave. Must be as src/entry.rs writes it. */
 struct entry {
-	/* Number of the link: the host's end of the endpoint's pair, or the tunnel. */
+	/* Number of the link: the host's end of the endpoint's pair, the tunnel, or the underlay. */
 	__u32 device;
 	/* Largest IP packet, bytes. */
 	__u32 mtu;
 	__u64 network[2];
-	/* Of the container's end, or of the other end of the tunnel. */
+	/* Of the container's end, or of the other end of the tunnel; unused where there is a next hop. */
 	__u8 mac[ETH_ALEN];
 	/* Whether some of its ports are published by this host. */
 	__u8 has_ports;
-	__u8 padding;
+	/* Whether the kernel shall find the MAC address of the next hop. */
+	__u8 has_next_hop;
+	struct address next_hop;
 };
 
 /* A port of an endpoint. Must be as src/entry.rs writes it. */
@@ -90,7 +96,7 @@ struct table SECTION("maps") endpoints = {
 	.flags = BPF_F_NO_PREALLOC,
 };
 
-/* What other hosts hold and the tunnel leads to. */
+/* What other hosts hold. */
 struct table SECTION("maps") remotes = {
 	.type = BPF_MAP_TYPE_LPM_TRIE,
 	.key_size = sizeof(struct prefix),
@@ -121,13 +127,20 @@ struct packet {
 	__u32 length;
 };
 
+#define MAPPED ((__u32) NETWORK_ORDER(0xffff) << 16)
+
 INLINE void map_v4(struct prefix *prefix, __u32 address)
 {
 	prefix->length = 128;
 	prefix->address.word[0] = 0;
 	prefix->address.word[1] = 0;
-	prefix->address.word[2] = NETWORK_ORDER(0xffff) << 16;
+	prefix->address.word[2] = MAPPED;
 	prefix->address.word[3] = address;
+}
+
+INLINE int is_mapped(const struct address *address)
+{
+	return address->word[0] == 0 && address->word[1] == 0 && address->word[2] == MAPPED;
 }
 
 /* What a connection's first packets say of segments the kernel fits to the path, so it has to see them; and errors, since
@@ -232,7 +245,7 @@ INLINE int fits(const struct packet *packet, const struct entry *entry, const st
 	       entry->network[1] == other->network[1];
 }
 
-/* Makes it one hop older and addresses it to the next link. The source stays: nobody asks for it. */
+/* Makes it one hop older and addresses it to the next link, if that is known. The source stays: nobody asks for it. */
 INLINE int pass(struct __sk_buff *skb, const struct entry *entry)
 {
 	void *start = (void *) (long) skb->data, *end = (void *) (long) skb->data_end;
@@ -254,8 +267,26 @@ INLINE int pass(struct __sk_buff *skb, const struct entry *entry)
 			return 0;
 		ip->hop_limit--;
 	}
-	__builtin_memcpy(start, entry->mac, ETH_ALEN);
+	if (!entry->has_next_hop)
+		__builtin_memcpy(start, entry->mac, ETH_ALEN);
 	return 1;
+}
+
+/* To another host: into the tunnel, or to a neighbour on the underlay. */
+INLINE int leave(const struct entry *entry)
+{
+	struct bpf_redir_neigh next_hop = {};
+
+	if (!entry->has_next_hop)
+		return bpf_redirect(entry->device, 0);
+	if (is_mapped(&entry->next_hop)) {
+		next_hop.nh_family = AF_INET;
+		next_hop.ipv4_nh = entry->next_hop.word[3];
+	} else {
+		next_hop.nh_family = AF_INET6;
+		__builtin_memcpy(next_hop.ipv6_nh, &entry->next_hop, sizeof(struct address));
+	}
+	return bpf_redirect_neigh(entry->device, &next_hop, sizeof(next_hop), 0);
 }
 
 /* At the host's ends of endpoints' pairs. */
@@ -280,7 +311,7 @@ SECTION("classifier/from_endpoint") int from_endpoint(struct __sk_buff *skb)
 	destination = bpf_map_lookup_elem(&remotes, &packet.destination);
 	if (!destination || !fits(&packet, destination, source) || !pass(skb, destination))
 		return TO_THE_KERNEL;
-	return bpf_redirect(destination->device, 0);
+	return leave(destination);
 }
 
 /* At the tunnel. Whether a source belongs to the host that sent it the firewall knew before it was unpacked. */

@@ -6,16 +6,25 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Where packets for an endpoint, or a prefix of another host, leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Number of the link: the host's end of the endpoint's pair, or the tunnel.
+    /// Number of the link: the host's end of the endpoint's pair, the tunnel, or the underlay.
     pub device: u32,
     /// Largest IP packet, bytes.
     pub mtu: u32,
     /// Whose network's: packets pass between entries of one network only.
     pub network: [u8; 16],
-    /// MAC address of the container's end, or of the other end of the tunnel.
-    pub mac: Mac,
+    /// What it is addressed to on that link.
+    pub next: Next,
     /// Whether some of its ports are published by this host: only then [`Port`]s are looked for.
     pub has_ports: bool,
+}
+
+/// What a packet is addressed to on the link that it leaves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The MAC address of the container's end, or of the other end of the tunnel.
+    Mac(Mac),
+    /// A neighbour, whose MAC address the kernel finds.
+    Hop(IpAddr),
 }
 
 /// A port of an endpoint that this host publishes: what is said through it takes the routes, and is translated there.
@@ -54,7 +63,7 @@ impl Port {
 }
 
 /// Bytes of `struct entry`.
-pub(crate) const ENTRY_BYTES: usize = 32;
+pub(crate) const ENTRY_BYTES: usize = 48;
 
 impl Entry {
     pub(crate) fn to_bytes(self) -> [u8; ENTRY_BYTES] {
@@ -62,8 +71,14 @@ impl Entry {
         bytes[..4].copy_from_slice(&self.device.to_ne_bytes());
         bytes[4..8].copy_from_slice(&self.mtu.to_ne_bytes());
         bytes[8..24].copy_from_slice(&self.network);
-        bytes[24..30].copy_from_slice(&self.mac.bytes());
         bytes[30] = u8::from(self.has_ports);
+        match self.next {
+            Next::Mac(mac) => bytes[24..30].copy_from_slice(&mac.bytes()),
+            Next::Hop(address) => {
+                bytes[31] = 1;
+                bytes[32..].copy_from_slice(&address_bytes(address));
+            }
+        }
         bytes
     }
 
@@ -71,10 +86,14 @@ impl Entry {
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let mut network = [0; 16];
         network.copy_from_slice(&bytes[8..24]);
-        let mut mac = [0; 6];
+        let (mut mac, mut next_hop) = ([0; 6], [0; 16]);
         mac.copy_from_slice(&bytes[24..30]);
-        let (mac, has_ports) = (Mac::from_bytes(mac), bytes[30] != 0);
-        Self { device: word(0), mtu: word(4), network, mac, has_ports }
+        next_hop.copy_from_slice(&bytes[32..]);
+        let next = match bytes[31] {
+            0 => Next::Mac(Mac::from_bytes(mac)),
+            _ => Next::Hop(address_of(next_hop)),
+        };
+        Self { device: word(0), mtu: word(4), network, next, has_ports: bytes[30] != 0 }
     }
 }
 

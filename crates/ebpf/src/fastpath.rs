@@ -44,7 +44,9 @@ pub struct FastPath {
 impl FastPath {
     /// Loads the programs, with empty tables. Needs CAP_BPF and CAP_NET_ADMIN.
     pub fn load() -> Result<Self, EbpfError> {
+        // Without types of the kernel's own, which it needs none of: they take many megabytes.
         let mut object = EbpfLoader::new()
+            .btf(None)
             .load(OBJECT)
             .map_err(|error| EbpfError::new("load", "the fast path", &error))?;
         for program in [Program::FromEndpoint, Program::FromTunnel] {

@@ -1,6 +1,6 @@
 //! The programs' verdicts on single packets, by the kernel itself (`BPF_PROG_TEST_RUN`). Needs root.
 
-use crate::{Entry, FastPath, Port, Program};
+use crate::{Entry, FastPath, Next, Port, Program};
 use aya::programs::{TestRun, TestRunOptions};
 use hopsack_types::{Mac, Protocol};
 use std::net::{IpAddr, Ipv6Addr};
@@ -39,7 +39,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn entry(device: u32, network: [u8; 16], last: u8) -> Entry {
     let mac = Mac::from_bytes([2, 0, 0, 0, 0, last]);
-    Entry { device, mtu: 1450, network, mac, has_ports: false }
+    Entry { device, mtu: 1450, network, next: Next::Mac(mac), has_ports: false }
 }
 
 /// Two endpoints of `web` and one of `shop` here, and both networks on another host.
@@ -290,6 +290,19 @@ fn what_is_forwarded_is_one_hop_older_and_addressed_to_the_next_link() {
             wanted[14 + 10..14 + 12].copy_from_slice(&sum);
             assert_eq!(after, wanted, "a payload of {payload} bytes, time to live {ttl}");
         }
+    }
+    // Of a next hop the kernel finds out the MAC address later.
+    let mut direct = fast_path();
+    for (prefix, next_hop) in [("10.32.4.8/29", "192.0.2.2"), ("fd32::8:0/112", "2001:db8::2")] {
+        let entry = Entry { next: Next::Hop(ip(next_hop)), ..entry(HERE, WEB, 0) };
+        direct.set_remote(prefix.parse().unwrap(), &entry).unwrap();
+        assert_eq!(direct.remotes().unwrap()[&prefix.parse().unwrap()], entry);
+    }
+    for (from, to) in [("10.32.4.1", "10.32.4.9"), ("fd32::4:1", "fd32::8:9")] {
+        let packet = Packet::new(from, to);
+        let (verdict, after) = run(&direct, Program::FromEndpoint, &packet);
+        assert_eq!((verdict, &after[..14]), (FORWARDED, &packet.bytes()[..14]));
+        assert_ne!(after, packet.bytes());
     }
     let packet = Packet::new("fd32::8:9", "fd32::4:1");
     let mut wanted = packet.bytes();

@@ -416,7 +416,9 @@ impl Operations for Inner {
 
     fn set_fast_entry(&mut self, key: FastKey, entry: &FastEntry) -> Result<(), KernelError> {
         self.enter(Table::FastPath, "set", &key.to_string())?;
-        self.link(&entry.device)?;
+        if !self.devices.contains(&entry.device) {
+            self.link(&entry.device)?;
+        }
         let fast = &mut self.state.fast_path;
         match key {
             FastKey::Endpoint(address) => fast.endpoints.insert(address, entry.clone()),

@@ -1,9 +1,9 @@
-//! What goes past the host's IP stack: packets between endpoints of one network, to others on this host and to those that
-//! the tunnel leads to. What must not live here: anything that the routes and the firewall would decide otherwise; what is
+//! What goes past the host's IP stack: packets between endpoints of one network, to others on this host, through the tunnel,
+//! and to neighbours on the underlay. From there they come by the routes, for whose links it is is not ours to say. What must not live here: anything that the routes and the firewall would decide otherwise; what is
 //! left out here takes them.
 
 use crate::paths::Way;
-use crate::state::{FastEntry, FastHook, FastPort, HostState, LinkKind, RouteTarget};
+use crate::state::{FastEntry, FastHook, FastNext, FastPort, HostState, LinkKind, RouteTarget};
 use crate::survey::Survey;
 use hopsack_types::numbers::vtep_mac;
 use hopsack_types::{Family, HostId};
@@ -40,7 +40,7 @@ fn add_endpoints(survey: &Survey<'_>, state: &mut HostState) {
                 device: device.clone(),
                 mtu: link.mtu,
                 network: endpoint.network,
-                mac: endpoint.mac,
+                next: FastNext::Mac(endpoint.mac),
                 has_ports: with_ports.contains(address),
             };
             state.fast_path.endpoints.insert(*address, entry);
@@ -49,20 +49,22 @@ fn add_endpoints(survey: &Survey<'_>, state: &mut HostState) {
 }
 
 fn add_remotes(survey: &Survey<'_>, state: &mut HostState) {
-    let Some(tunnel) = &survey.vxlan_device else { return };
     let peers: BTreeMap<HostId, _> = survey.peers.iter().map(|peer| (peer.host.id, peer)).collect();
     for (id, network) in &survey.view.networks {
         for (prefix, holder) in &network.grants {
             let Some(peer) = peers.get(holder) else { continue };
-            let Some(Way { target: RouteTarget::Via { device, .. }, mtu }) =
+            let Some(Way { target: RouteTarget::Via { next_hop, device }, mtu }) =
                 survey.way(peer, prefix.family()).filter(|_| survey.uses(prefix.family()))
             else {
                 continue;
             };
-            if device == *tunnel {
-                let entry = FastEntry { device, mtu, network: *id, mac: vtep_mac(*holder), has_ports: false };
-                state.fast_path.remotes.insert(*prefix, entry);
-            }
+            let next = if survey.vxlan_device.as_ref() == Some(&device) {
+                FastNext::Mac(vtep_mac(*holder))
+            } else {
+                FastNext::Hop(next_hop)
+            };
+            let entry = FastEntry { device, mtu, network: *id, next, has_ports: false };
+            state.fast_path.remotes.insert(*prefix, entry);
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct FastPath {
     pub hooks: BTreeMap<IfName, FastHook>,
     /// What leads to this host's endpoints, by address.
     pub endpoints: BTreeMap<IpAddr, FastEntry>,
-    /// What leads to other hosts through the tunnel, by prefix.
+    /// What leads to other hosts, by prefix.
     pub remotes: BTreeMap<Cidr, FastEntry>,
     /// Endpoints' ports that this host publishes: what is said through them is translated, so it takes the routes.
     pub published: BTreeSet<FastPort>,
@@ -74,16 +74,25 @@ pub enum FastHook {
 /// Where packets of one endpoint, or prefix, leave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FastEntry {
-    /// The link: the host's end of a pair, or the tunnel.
+    /// The link: the host's end of a pair, the tunnel, or the underlay.
     pub device: IfName,
     /// Largest IP packet, bytes.
     pub mtu: u32,
     /// Packets pass between entries of one network only.
     pub network: NetworkId,
-    /// MAC address of the container's end, or of the other end of the tunnel.
-    pub mac: Mac,
+    /// What they are addressed to on that link.
+    pub next: FastNext,
     /// Whether some of its ports are published.
     pub has_ports: bool,
+}
+
+/// What packets are addressed to on the link that they leave by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FastNext {
+    /// The MAC address of the container's end, or of the other end of the tunnel.
+    Mac(Mac),
+    /// A neighbour, whose MAC address the kernel finds.
+    Hop(IpAddr),
 }
 
 /// A port of an endpoint.

@@ -5,9 +5,10 @@
 
 use crate::KernelError;
 use crate::apply::FastKey;
-use hopsack_ebpf::{Entry, FastPath as Loaded, Port, Program};
+use hopsack_ebpf::{Entry, FastPath as Loaded, Next, Port, Program};
 use hopsack_netlink::Socket;
-use hopsack_plan::state::{FastEntry, FastHook, FastPath, FastPort};
+use hopsack_netlink::link::Link as Found;
+use hopsack_plan::state::{FastEntry, FastHook, FastNext, FastPath, FastPort};
 use hopsack_types::numbers::{ENDPOINT_BLOCK, TUNNEL_BLOCK};
 use hopsack_types::{IfName, NetworkId};
 use std::collections::BTreeMap;
@@ -28,13 +29,14 @@ const fn place(hook: FastHook) -> Option<(u32, Program)> {
 }
 
 impl LinuxFastPath {
-    /// What is there, at `ours` links, by number. Where somebody else's filters run at one of them, nothing of ours can, and
+    /// What is there, at the links of `all` that are `ours`, by number. Where somebody else's filters run at one of them, nothing of ours can, and
     /// its packets take the routes; it is said to be as desired. An entry whose link is gone is said to lead to the
     /// loopback, where none is planned to lead.
     pub fn observe(
         &self,
         socket: &mut Socket,
         ours: &BTreeMap<u32, &IfName>,
+        all: &BTreeMap<u32, Found>,
         desired: &FastPath,
     ) -> Result<FastPath, KernelError> {
         let mut state = FastPath::default();
@@ -56,10 +58,13 @@ impl LinuxFastPath {
         }
         let Some(loaded) = &self.loaded else { return Ok(state) };
         let observed = |entry: Entry| FastEntry {
-            device: ours.get(&entry.device).copied().cloned().unwrap_or_else(IfName::loopback),
+            device: all.get(&entry.device).map_or_else(IfName::loopback, |link| link.name.clone()),
             mtu: entry.mtu,
             network: NetworkId::from_bytes(entry.network),
-            mac: entry.mac,
+            next: match entry.next {
+                Next::Mac(mac) => FastNext::Mac(mac),
+                Next::Hop(address) => FastNext::Hop(address),
+            },
             has_ports: entry.has_ports,
         };
         let port =
@@ -93,8 +98,12 @@ impl LinuxFastPath {
 
     /// Adds an entry or changes it; `device` is the number of its link.
     pub fn set_entry(&mut self, key: FastKey, entry: &FastEntry, device: u32) -> Result<(), KernelError> {
-        let FastEntry { mtu, network, mac, has_ports, .. } = *entry;
-        let entry = Entry { device, mtu, network: *network.as_bytes(), mac, has_ports };
+        let FastEntry { mtu, network, next, has_ports, .. } = *entry;
+        let next = match next {
+            FastNext::Mac(mac) => Next::Mac(mac),
+            FastNext::Hop(address) => Next::Hop(address),
+        };
+        let entry = Entry { device, mtu, network: *network.as_bytes(), next, has_ports };
         let loaded = self.loaded()?;
         match key {
             FastKey::Endpoint(address) => loaded.set_endpoint(address, &entry)?,

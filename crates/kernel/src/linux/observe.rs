@@ -67,7 +67,7 @@ pub fn observe(
                 }),
         );
     }
-    state.fast_path = fast.observe(socket, &ours, &desired.fast_path)?;
+    state.fast_path = fast.observe(socket, &ours, &found, &desired.fast_path)?;
     Ok(state)
 }
 

@@ -2,8 +2,8 @@
 
 use hopsack_plan::HostState;
 use hopsack_plan::state::{
-    Container, FastEntry, FastHook, FastPort, Link, LinkKind, MAIN_TABLE, MarkRule, Route, RouteKey,
-    RouteTarget,
+    Container, FastEntry, FastHook, FastNext, FastPort, Link, LinkKind, MAIN_TABLE, MarkRule, Route,
+    RouteKey, RouteTarget,
 };
 use hopsack_types::firewall::{Chain, ChainKind, Field, FieldKind, Hook, HookPoint, Rule, Set};
 use hopsack_types::{Cidr, Family, IfName, Mac, NetworkId, Protocol};
@@ -120,10 +120,19 @@ fn fill_fast_path(state: &mut HostState) {
     for prefix in ["10.32.8.0/29", "fd00:8::/125"] {
         fast.remotes.insert(prefix.parse().unwrap(), fast_entry(name("hopvxlan"), mac(0xe2)));
     }
+    let next = FastNext::Hop(ip("192.0.2.3"));
+    let direct = FastEntry { next, ..fast_entry(name("eth0"), mac(0)) };
+    fast.remotes.insert("10.32.12.0/29".parse().unwrap(), direct);
 }
 
 pub const fn fast_entry(device: IfName, mac: Mac) -> FastEntry {
-    FastEntry { device, mtu: 1450, network: NetworkId::from_bytes([7; 16]), mac, has_ports: false }
+    FastEntry {
+        device,
+        mtu: 1450,
+        network: NetworkId::from_bytes([7; 16]),
+        next: FastNext::Mac(mac),
+        has_ports: false,
+    }
 }
 
 fn fill_routes(state: &mut HostState) {

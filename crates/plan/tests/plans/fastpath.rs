@@ -1,39 +1,36 @@
 //! What goes past the host's IP stack, and that it is nothing but what the routes would decide.
 
-use crate::cluster::{ALL, DB, H3, WEB, cidr, device, ip, view};
+use crate::cluster::{ALL, DB, H2, H3, WEB, cidr, device, ip, view};
 use crate::ports::{published, with_ports};
 use crate::routed::{look_up, main_route, views};
-use hopsack_plan::state::{FastEntry, FastHook, FastPort, LinkKind, Route, RouteTarget};
+use hopsack_plan::state::{FastEntry, FastHook, FastNext, FastPort, LinkKind, Route, RouteTarget};
 use hopsack_plan::{Features, HostState, plan};
 use hopsack_types::Protocol;
 use hopsack_types::numbers::vtep_mac;
 use proptest::prelude::*;
 
 #[test]
-fn containers_here_and_behind_the_tunnel_are_led_to_past_the_routes() {
+fn containers_here_behind_the_tunnel_and_on_neighbours_are_led_to_past_the_routes() {
     let view = view();
     let fast = plan(&view, &ALL).fast_path;
     let web = FastEntry {
         device: device("hopc0101010101"),
         mtu: 1500,
         network: WEB,
-        mac: view.endpoints.values().next().unwrap().mac,
+        next: FastNext::Mac(view.endpoints.values().next().unwrap().mac),
         has_ports: false,
     };
     assert_eq!(fast.endpoints[&ip("10.32.4.1")], web);
     assert_eq!(fast.endpoints[&ip("fd32:0:0:1::1")], web);
     assert_eq!(fast.endpoints[&ip("10.32.5.77")].network, DB);
-    let tunnel = FastEntry {
-        device: device("hopvxlan"),
-        mtu: 1450,
-        network: WEB,
-        mac: vtep_mac(H3),
-        has_ports: false,
-    };
+    let remote =
+        |link: &str, mtu, next| FastEntry { device: device(link), mtu, network: WEB, next, has_ports: false };
+    let tunnel = remote("hopvxlan", 1450, FastNext::Mac(vtep_mac(H3)));
     assert_eq!(fast.remotes[&cidr("10.32.4.16/29")], tunnel);
     // A neighbour is reached without the tunnel, but for packets that the underlay has no next hop for.
-    assert!(!fast.remotes.contains_key(&cidr("10.32.4.8/29")));
-    assert!(fast.remotes.contains_key(&cidr("fd32:0:0:2:1::/80")));
+    let neighbour = remote("eth0", 1500, FastNext::Hop(ip("192.0.2.2")));
+    assert_eq!(fast.remotes[&cidr("10.32.4.8/29")], neighbour);
+    assert_eq!(fast.remotes[&cidr("fd32:0:0:2:1::/80")].next, FastNext::Mac(vtep_mac(H2)));
     let hooks: Vec<(&str, FastHook)> = fast.hooks.iter().map(|(link, hook)| (link.as_str(), *hook)).collect();
     let (endpoint, tunnel) = (FastHook::Endpoint, FastHook::Tunnel);
     assert_eq!(hooks, [("hopc0101010101", endpoint), ("hopc0202020202", endpoint), ("hopvxlan", tunnel)]);
@@ -60,7 +57,8 @@ fn a_network_that_is_gone_and_a_peer_without_a_path_are_not_led_to() {
     view.paths.remove(&H3);
     let fast = plan(&view, &ALL).fast_path;
     assert!(!fast.endpoints.contains_key(&ip("10.32.5.77")));
-    assert_eq!(fast.remotes.keys().collect::<Vec<_>>(), Vec::<&hopsack_types::Cidr>::new());
+    let left: Vec<String> = fast.remotes.keys().map(ToString::to_string).collect();
+    assert_eq!(left, ["10.32.4.8/29"]);
 }
 
 #[test]
@@ -80,7 +78,7 @@ proptest! {
             prop_assert_eq!(look_up(&state, *address), Some(&RouteTarget::Device(entry.device.clone())));
             let link = &state.links[&entry.device];
             let LinkKind::Veth { peer_mac, .. } = &link.kind else { panic!("{} is no pair", entry.device) };
-            prop_assert_eq!((link.mtu, *peer_mac), (entry.mtu, entry.mac));
+            prop_assert_eq!((link.mtu, FastNext::Mac(*peer_mac)), (entry.mtu, entry.next));
             let network = &view.networks[&entry.network].network;
             prop_assert!(network.subnets.iter().any(|subnet| subnet.contains(*address)));
         }
@@ -91,7 +89,12 @@ proptest! {
                 panic!("{prefix} is not sent on");
             };
             prop_assert_eq!((&device, mtu), (&entry.device, Some(entry.mtu)));
-            prop_assert_eq!(state.neighbours[&(device, next_hop)], entry.mac);
+            match entry.next {
+                FastNext::Mac(mac) => prop_assert_eq!(state.neighbours[&(device, next_hop)], mac),
+                FastNext::Hop(hop) => {
+                    prop_assert_eq!((hop, &device), (next_hop, &view.underlay.device));
+                }
+            }
             let network = &view.networks[&entry.network].network;
             prop_assert!(network.subnets.iter().any(|subnet| subnet.covers(prefix)));
         }
