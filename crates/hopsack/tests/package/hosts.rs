@@ -98,6 +98,11 @@ fn two_hosts_from_the_package_form_a_cluster_and_are_as_before_once_it_is_purged
     attach(&mut h1, "c1", "");
     let c2 = attach(&mut h2, "c2", "--publish 80:8080");
     await_ping(&mut h1, "c1", &c2);
+    // The unit lets the agent load the fast path's programs.
+    for block in ["46771", "46772"] {
+        let filters = run(&mut h1, &format!("tc filter show block {block}"));
+        assert!(filters.contains("direct-action"), "{filters}");
+    }
     // Another user's process has a namespace that nobody but root with all its rights may open.
     run(
         &mut h1,
