@@ -17,7 +17,6 @@
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
-#include <linux/udp.h>
 
 #define SECTION(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
@@ -164,7 +163,6 @@ INLINE int read_transport(void *start, void *end, struct packet *packet, __u32 *
 
 		if ((void *) (ports + 2) > end)
 			return 0;
-		*headers += sizeof(struct udphdr);
 		packet->source_port = ports[0];
 		packet->destination_port = ports[1];
 		return 1;
@@ -218,6 +216,9 @@ INLINE int read(struct __sk_buff *skb, struct packet *packet)
 		__builtin_memcpy(&packet->source.address, &ip->saddr, sizeof(struct address));
 		packet->destination.length = 128;
 		__builtin_memcpy(&packet->destination.address, &ip->daddr, sizeof(struct address));
+		/* Not of this family at all: whoever writes so would pass for what the tables mean by it. */
+		if (is_mapped(&packet->source.address) || is_mapped(&packet->destination.address))
+			return 0;
 		packet->protocol = ip->nexthdr;
 		transport = ip + 1;
 	} else {
@@ -226,9 +227,12 @@ INLINE int read(struct __sk_buff *skb, struct packet *packet)
 	headers = transport - start - ETH_HLEN;
 	if (!packet->is_fragment && !read_transport(transport, end, packet, &headers))
 		return 0;
-	/* SCTP says 65535 of segments, which fits nowhere. */
-	packet->length = skb->gso_size ? skb->gso_size + headers : skb->len - ETH_HLEN;
-	return 1;
+	packet->length = skb->len - ETH_HLEN;
+	if (!skb->gso_size)
+		return 1;
+	/* In segments: of others than TCP it cannot be told what comes before each, since there may be a tunnel inside. */
+	packet->length = skb->gso_size + headers;
+	return packet->protocol == IPPROTO_TCP && !packet->is_fragment;
 }
 
 /* Whether it is said through a port that this host publishes. */

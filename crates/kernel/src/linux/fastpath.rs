@@ -29,9 +29,9 @@ const fn place(hook: FastHook) -> Option<(u32, Program)> {
 }
 
 impl LinuxFastPath {
-    /// What is there, at the links of `all` that are `ours`, by number. Where somebody else's filters run at one of them, nothing of ours can, and
-    /// its packets take the routes; it is said to be as desired. An entry whose link is gone is said to lead to the
-    /// loopback, where none is planned to lead.
+    /// What is there, at the links of `all` that are `ours`, by number. Where somebody else's filters run at one of them,
+    /// nothing of ours can, and its packets take the routes; it is said to be as desired. An entry whose link is gone is
+    /// said to lead to the loopback, where none is planned to lead.
     pub fn observe(
         &self,
         socket: &mut Socket,
