@@ -1,10 +1,11 @@
 /*
  * The fast path: what containers of one network send each other goes from link to link, past the host's IP stack.
  *
- * Two programs for the ingress of links, and two tables that the agent fills. A program forwards only what the firewall
+ * Two programs for the ingress of links, and three tables that the agent fills. A program forwards only what the firewall
  * would accept without tracking (a source of its own, source and destination in one network), and only if it fits. All
- * else, and all that it does not understand, it leaves to the kernel's own way, where everything is correct; so nothing is
- * ever refused here. What must not live here: a verdict that differs from the firewall's.
+ * else, and all that it does not understand, it leaves to the kernel's own way, where everything is correct: there is no
+ * refusal here. But what cannot be delivered once it was forwarded, to a link that is gone or a neighbour that does not
+ * answer, is lost without a word. What must not live here: a verdict that differs from the firewall's.
  *
  * Compiled into fastpath.o, which is kept beside it so that building Hopsack needs no clang:
  *     BLESS=1 cargo test --package hopsack-ebpf --test compiled
@@ -19,6 +20,7 @@
 #include <linux/tcp.h>
 
 #define SECTION(name) __attribute__((section(name), used))
+#define offsetof(type, member) __builtin_offsetof(type, member)
 #define INLINE static inline __attribute__((always_inline))
 /* Programs run on little-endian machines only: the object is one of `bpfel`. */
 #define NETWORK_ORDER(number) __builtin_bswap16(number)
@@ -37,6 +39,8 @@
 #define IP_MORE_OR_OFFSET 0x3fff
 
 static void *(*const bpf_map_lookup_elem)(void *table, const void *key) = (void *) BPF_FUNC_map_lookup_elem;
+static long (*const bpf_skb_store_bytes)(struct __sk_buff *skb, __u32 at, const void *from, __u32 length, __u64 flags) =
+	(void *) BPF_FUNC_skb_store_bytes;
 static long (*const bpf_redirect)(__u32 device, __u64 flags) = (void *) BPF_FUNC_redirect;
 static long (*const bpf_redirect_neigh)(__u32 device, struct bpf_redir_neigh *next_hop, int size, __u64 flags) =
 	(void *) BPF_FUNC_redirect_neigh;
@@ -65,7 +69,7 @@ struct prefix {
 struct entry {
 	/* Number of the link: the host's end of the endpoint's pair, the tunnel, or the underlay. */
 	__u32 device;
-	/* Largest IP packet, bytes. */
+	/* Largest IP packet, bytes; 0: none, since this host answers it itself. */
 	__u32 mtu;
 	__u64 network[2];
 	/* Of the container's end, or of the other end of the tunnel; unused where there is a next hop. */
@@ -120,8 +124,6 @@ struct packet {
 	__u16 source_port;
 	__u16 destination_port;
 	__u8 protocol;
-	/* A part of a packet, which may lack the ports. */
-	__u8 is_fragment;
 	/* Bytes from the IP header on, of the largest packet that this becomes on the wire. */
 	__u32 length;
 };
@@ -185,7 +187,7 @@ INLINE int read_transport(void *start, void *end, struct packet *packet, __u32 *
 }
 
 /* Reads what decides. Says no to what only the kernel's own way can do: answer for a packet that is too old, heed options,
- * pass tags of VLANs. */
+ * put fragments together (of which some would fit and others not), pass tags of VLANs. */
 INLINE int read(struct __sk_buff *skb, struct packet *packet)
 {
 	void *start = (void *) (long) skb->data, *end = (void *) (long) skb->data_end;
@@ -194,18 +196,17 @@ INLINE int read(struct __sk_buff *skb, struct packet *packet)
 
 	packet->source_port = 0;
 	packet->destination_port = 0;
-	packet->is_fragment = 0;
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
 		return 0;
 	if (skb->protocol == NETWORK_ORDER(ETH_P_IP)) {
 		struct iphdr *ip = start + ETH_HLEN;
 
-		if ((void *) (ip + 1) > end || ip->version != 4 || ip->ihl != 5 || ip->ttl <= 1)
+		if ((void *) (ip + 1) > end || ip->version != 4 || ip->ihl != 5 || ip->ttl <= 1 ||
+		    (ip->frag_off & NETWORK_ORDER(IP_MORE_OR_OFFSET)))
 			return 0;
 		map_v4(&packet->source, ip->saddr);
 		map_v4(&packet->destination, ip->daddr);
 		packet->protocol = ip->protocol;
-		packet->is_fragment = (ip->frag_off & NETWORK_ORDER(IP_MORE_OR_OFFSET)) != 0;
 		transport = ip + 1;
 	} else if (skb->protocol == NETWORK_ORDER(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = start + ETH_HLEN;
@@ -225,14 +226,14 @@ INLINE int read(struct __sk_buff *skb, struct packet *packet)
 		return 0;
 	}
 	headers = transport - start - ETH_HLEN;
-	if (!packet->is_fragment && !read_transport(transport, end, packet, &headers))
+	if (!read_transport(transport, end, packet, &headers))
 		return 0;
 	packet->length = skb->len - ETH_HLEN;
 	if (!skb->gso_size)
 		return 1;
 	/* In segments: of others than TCP it cannot be told what comes before each, since there may be a tunnel inside. */
 	packet->length = skb->gso_size + headers;
-	return packet->protocol == IPPROTO_TCP && !packet->is_fragment;
+	return packet->protocol == IPPROTO_TCP;
 }
 
 /* Whether it is said through a port that this host publishes. */
@@ -240,7 +241,7 @@ INLINE int is_published(const struct packet *packet, const struct entry *end, co
 {
 	struct port port = { .address = *address, .number = number, .protocol = packet->protocol };
 
-	return end->has_ports && (packet->is_fragment || bpf_map_lookup_elem(&published, &port));
+	return end->has_ports && bpf_map_lookup_elem(&published, &port);
 }
 
 INLINE int fits(const struct packet *packet, const struct entry *entry, const struct entry *other)
@@ -254,26 +255,31 @@ INLINE int pass(struct __sk_buff *skb, const struct entry *entry)
 {
 	void *start = (void *) (long) skb->data, *end = (void *) (long) skb->data_end;
 
+	if (start + ETH_HLEN > end)
+		return 0;
+	if (!entry->has_next_hop)
+		__builtin_memcpy(start, entry->mac, ETH_ALEN);
 	if (skb->protocol == NETWORK_ORDER(ETH_P_IP)) {
 		struct iphdr *ip = start + ETH_HLEN;
 		__u32 sum;
 
 		if ((void *) (ip + 1) > end)
 			return 0;
-		/* RFC 1624: the time to live is the upper half of its word. */
+		/* RFC 1624: the time to live is the upper half of its word. The header as a whole sums up as before. */
 		sum = ip->check + NETWORK_ORDER(0x0100);
 		ip->check = sum + (sum >= 0xffff);
 		ip->ttl--;
-	} else {
-		struct ipv6hdr *ip = start + ETH_HLEN;
-
-		if ((void *) (ip + 1) > end)
-			return 0;
-		ip->hop_limit--;
+		return 1;
 	}
-	if (!entry->has_next_hop)
-		__builtin_memcpy(start, entry->mac, ETH_ALEN);
-	return 1;
+	/* IPv6 has no sum of its own; one that the sender's card has made of the whole packet has to follow. */
+	struct ipv6hdr *ip = start + ETH_HLEN;
+	__u8 hop_limit;
+
+	if ((void *) (ip + 1) > end)
+		return 0;
+	hop_limit = ip->hop_limit - 1;
+	return bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, hop_limit), &hop_limit, sizeof(hop_limit),
+				   BPF_F_RECOMPUTE_CSUM) == 0;
 }
 
 /* To another host: into the tunnel, or to a neighbour on the underlay. */

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct Entry {
     /// Number of the link: the host's end of the endpoint's pair, the tunnel, or the underlay.
     pub device: u32,
-    /// Largest IP packet, bytes.
+    /// Largest IP packet, bytes; 0: none, since this host answers it itself.
     pub mtu: u32,
     /// Whose network's: packets pass between entries of one network only.
     pub network: [u8; 16],

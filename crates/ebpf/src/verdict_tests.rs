@@ -53,6 +53,8 @@ fn fast_path() -> FastPath {
     ] {
         fast.set_endpoint(ip(address), &entry(device, network, 0xe1)).unwrap();
     }
+    // The network's gateway: in a prefix of another host, and yet each host's own.
+    fast.set_endpoint(ip("10.32.4.14"), &Entry { mtu: 0, ..entry(HERE, WEB, 0) }).unwrap();
     for (prefix, device, network) in [
         ("10.32.4.8/29", HERE, WEB),
         ("10.32.4.12/32", ELSEWHERE, WEB),
@@ -210,7 +212,9 @@ fn only_what_the_firewall_would_let_pass_untracked_is_forwarded() {
             false,
         ),
         ("of another protocol", Packet { protocol: GRE, ..good.clone() }, false),
-        ("a fragment", Packet { fragment: MORE_FRAGMENTS, flags: SYN, ..good.clone() }, true),
+        ("the first fragment", Packet { fragment: MORE_FRAGMENTS, ..good.clone() }, false),
+        ("the last fragment", Packet { fragment: 5, ..good.clone() }, false),
+        ("to what this host answers itself", to("10.32.4.14"), false),
         ("for another MAC address", Packet { to_mac: [2, 9, 9, 9, 9, 9], ..good.clone() }, false),
         ("for all", Packet { to_mac: [0xff; 6], ..good }, false),
     ] {
@@ -266,8 +270,6 @@ fn what_is_said_through_a_published_port_takes_the_routes_both_ways() {
         ("by another protocol", Packet { protocol: UDP, ..to.clone() }, true),
         ("by SCTP", Packet { protocol: 132, ..to.clone() }, false),
         ("an echo", Packet { protocol: ICMP, ports: [ECHO, 0], ..to.clone() }, true),
-        ("a fragment", Packet { protocol: UDP, fragment: MORE_FRAGMENTS, ..to.clone() }, false),
-        ("the last fragment", Packet { protocol: UDP, fragment: 5, ..back.clone() }, false),
     ] {
         assert_eq!(verdict(&fast, &packet), forwarded, "a packet {what}");
     }
@@ -323,7 +325,7 @@ fn what_is_forwarded_is_one_hop_older_and_addressed_to_the_next_link() {
 fn tables_read_back_as_they_were_written() {
     let mut fast = fast_path();
     let (endpoints, remotes) = (fast.endpoints().unwrap(), fast.remotes().unwrap());
-    assert_eq!((endpoints.len(), remotes.len()), (4, 4));
+    assert_eq!((endpoints.len(), remotes.len()), (5, 4));
     assert_eq!(endpoints[&ip("10.32.4.2")], entry(ELSEWHERE, WEB, 0xe1));
     assert_eq!(endpoints[&IpAddr::V6(Ipv6Addr::new(0xfd32, 0, 0, 0, 0, 0, 4, 1))], entry(HERE, WEB, 0xe1));
     assert_eq!(remotes[&"10.32.5.8/29".parse().unwrap()], entry(HERE, SHOP, 0xe2));
@@ -331,7 +333,7 @@ fn tables_read_back_as_they_were_written() {
     fast.set_endpoint(ip("10.32.4.2"), &entry(3, SHOP, 7)).unwrap();
     fast.remove_endpoint(ip("10.32.4.1")).unwrap();
     fast.remove_remote("10.32.4.12/32".parse().unwrap()).unwrap();
-    assert_eq!(fast.endpoints().unwrap().len(), 3);
+    assert_eq!(fast.endpoints().unwrap().len(), 4);
     assert_eq!(fast.endpoints().unwrap()[&ip("10.32.4.2")], entry(3, SHOP, 7));
     assert_eq!(fast.remotes().unwrap().len(), 3);
     // What is not there may be removed.

@@ -5,8 +5,8 @@
 //! 3. Addresses.
 //! 4. Settings, also those of links that are new.
 //! 5. Permanent neighbours, then forwarding entries.
-//! 6. The firewall, in one transaction: an endpoint's policy is in place before its link is up, and outlives it,
-//!    because links that go have gone in step 1.
+//! 6. Published ports begin to take the routes, then the firewall changes, in one transaction: an endpoint's policy is
+//!    in place before its link is up, and outlives it, because links that go have gone in step 1.
 //! 7. Tracked flows that the firewall would translate otherwise by now are forgotten.
 //! 8. The accept rule in the forward chain of others.
 //! 9. Containers' ends move into place, then links go up; not if the firewall could not be put in place.
@@ -120,6 +120,7 @@ pub(crate) fn apply(operations: &mut impl Operations, observed: &HostState, desi
     pass.add_addresses();
     pass.write_sysctls();
     pass.set_neighbours();
+    pass.set_fast_ports();
     let safe = pass.change_firewall();
     if safe {
         pass.forget_flows();
@@ -131,7 +132,7 @@ pub(crate) fn apply(operations: &mut impl Operations, observed: &HostState, desi
     if safe {
         pass.set_fast_path();
     }
-    pass.remove_leftovers();
+    pass.remove_leftovers(safe);
     pass.applied
 }
 
@@ -500,10 +501,10 @@ impl<'a, O: Operations> Pass<'a, O> {
         device_of(route).is_some_and(|device| self.unusable.contains(device))
     }
 
-    fn remove_leftovers(&mut self) {
+    fn remove_leftovers(&mut self, safe: bool) {
         let there = std::mem::take(&mut self.there);
         let desired = self.desired;
-        self.remove_fast_path(&there.fast_path);
+        self.remove_fast_path(&there.fast_path, safe);
         for (key, _) in DeltaTable::new(&there.routes, &desired.routes).remove() {
             self.remove(Table::Routes, &route_name(key), |operations| operations.remove_route(key));
         }

@@ -2,7 +2,8 @@
 //!
 //! Ours is what we mark: links by alias (for the moment between making a link and naming it, by the form of its
 //! name), what is on them, routes and rules by protocol number, one nftables table, one labelled rule in the forward
-//! chain of others, blocks of traffic filters by number. Nothing else is read into a [`HostState`], so nothing else is ever changed.
+//! chain of others, traffic filters by the number of their block. Nothing else is read into a [`HostState`], so nothing
+//! else is ever changed.
 
 mod container;
 mod fastpath;
@@ -17,13 +18,13 @@ use crate::{Applied, Kernel, KernelError, Silent};
 pub(crate) use fastpath::LinuxFastPath;
 use forward::ForwardChains;
 use hopsack_netlink::Socket;
-use hopsack_netlink::elements::{Elements, SetChange};
+use hopsack_netlink::elements::Elements;
 use hopsack_netlink::generation::generation;
 use hopsack_netlink::link::LinkChange;
-use hopsack_nft::{Nft, SetElements, only_elements};
+use hopsack_nft::{Nft, only_elements};
 use hopsack_plan::HostState;
 use hopsack_types::IfName;
-use hopsack_types::firewall::Firewall;
+use hopsack_types::firewall::{Firewall, SetChange};
 use hopsack_types::numbers::NFT_TABLE;
 pub(crate) use observe::is_ours;
 pub use own::OwnChanges;
@@ -114,10 +115,7 @@ impl LinuxKernel {
     /// and `nft` would take the longer the more there are. None if it is not, or if the kernel refused; then `nft` knows
     /// what to do.
     fn write_elements(&mut self, generation: u32, observed: &Firewall, desired: &Firewall) -> Option<u64> {
-        let changes: Vec<SetChange> = only_elements(observed, desired)?
-            .into_iter()
-            .map(|SetElements { set, removed, added }| SetChange { set, removed, added })
-            .collect();
+        let changes = only_elements(observed, desired)?;
         match self.elements.change(NFT_TABLE, generation, &changes) {
             Ok(()) => {
                 let count = |change: &SetChange| (change.removed.len() + change.added.len()) as u64;

@@ -5,6 +5,7 @@
 use crate::error::NetlinkError;
 use crate::generation::SUBSYSTEM;
 use crate::netfilter::{at, attribute, message, nested, open, verdict};
+use hopsack_types::firewall::SetChange;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkBuffer};
 
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`.
@@ -30,17 +31,6 @@ const VALUE: u16 = 1;
 const RESOURCE: std::ops::Range<usize> = 18..20;
 /// An attribute has at most 64 KiB.
 const ELEMENTS_BYTES: usize = 32 << 10;
-
-/// A change of one set of an `inet` table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetChange {
-    /// The set's name.
-    pub set: String,
-    /// Elements that leave it; each a key.
-    pub removed: Vec<Vec<u8>>,
-    /// Elements that enter it; each a key, and what a map leads to, empty in a set.
-    pub added: Vec<(Vec<u8>, Vec<u8>)>,
-}
 
 /// A socket to change elements through. It belongs to the network namespace that its thread was in when it was opened.
 pub struct Elements {

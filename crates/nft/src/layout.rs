@@ -1,6 +1,6 @@
 //! Elements as the kernel keeps them: for changes that consist of nothing else, and need no `nft`.
 
-use hopsack_types::firewall::{Field, Firewall, Set};
+use hopsack_types::firewall::{Field, Firewall, Set, SetChange};
 use std::net::IpAddr;
 
 /// `IFNAMSIZ`: an interface's name is filled up with zeros to this.
@@ -8,20 +8,9 @@ const NAME_BYTES: usize = 16;
 /// Each field of several begins at a register of this many bytes.
 const REGISTER_BYTES: usize = 4;
 
-/// What leaves and enters one set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetElements {
-    /// The set's name.
-    pub set: String,
-    /// Elements that leave it; each a key.
-    pub removed: Vec<Vec<u8>>,
-    /// Elements that enter it; each a key, and what a map leads to, empty in a set.
-    pub added: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
 /// The elements by which two firewalls differ, if they differ in nothing else: in no chain, no set's form, and no set of
 /// prefixes, whose elements are not laid out one by one.
-pub fn only_elements(observed: &Firewall, desired: &Firewall) -> Option<Vec<SetElements>> {
+pub fn only_elements(observed: &Firewall, desired: &Firewall) -> Option<Vec<SetChange>> {
     if observed.chains != desired.chains || !observed.sets.keys().eq(desired.sets.keys()) {
         return None;
     }
@@ -38,7 +27,7 @@ pub fn only_elements(observed: &Firewall, desired: &Firewall) -> Option<Vec<SetE
             let (key, data) = element.split_at_checked(after.fields.len())?;
             Some((laid_out(key)?, laid_out(data)?))
         };
-        changes.push(SetElements {
+        changes.push(SetChange {
             set: name.clone(),
             removed: before
                 .elements

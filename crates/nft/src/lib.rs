@@ -13,6 +13,6 @@ mod render;
 mod roundtrip;
 
 pub use error::NftError;
-pub use layout::{SetElements, only_elements};
+pub use layout::only_elements;
 pub use program::{LastCommit, Nft};
 pub use render::render_table;

@@ -1,6 +1,8 @@
 //! What goes past the host's IP stack: packets between endpoints of one network, to others on this host, through the tunnel,
-//! and to neighbours on the underlay. From there they come by the routes, for whose links it is is not ours to say. What must not live here: anything that the routes and the firewall would decide otherwise; what is
-//! left out here takes them.
+//! and out to neighbours on the underlay. What comes from neighbours is routed, because the underlay's link is not ours.
+//!
+//! What must not live here: anything that the routes and the firewall would decide otherwise; what is left out here takes
+//! them.
 
 use crate::paths::Way;
 use crate::state::{FastEntry, FastHook, FastNext, FastPort, HostState, LinkKind, RouteTarget};
@@ -26,8 +28,26 @@ pub fn fill(survey: &Survey<'_>, state: &mut HostState) {
         number: target.port(),
     });
     state.fast_path.published = published.collect();
+    add_gateways(survey, state);
     add_endpoints(survey, state);
     add_remotes(survey, state);
+}
+
+/// Each host answers a network's gateway for its own containers, whoever holds the prefix that it lies in.
+fn add_gateways(survey: &Survey<'_>, state: &mut HostState) {
+    let gateways = survey.gateways();
+    for (id, network) in &survey.view.networks {
+        for gateway in network.network.gateways.keys().filter(|gateway| gateways.contains(*gateway)) {
+            let entry = FastEntry {
+                device: survey.host_device.clone(),
+                mtu: 0,
+                network: *id,
+                next: FastNext::Hop(*gateway),
+                has_ports: false,
+            };
+            state.fast_path.endpoints.insert(*gateway, entry);
+        }
+    }
 }
 
 fn add_endpoints(survey: &Survey<'_>, state: &mut HostState) {

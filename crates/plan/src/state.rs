@@ -76,7 +76,7 @@ pub enum FastHook {
 pub struct FastEntry {
     /// The link: the host's end of a pair, the tunnel, or the underlay.
     pub device: IfName,
-    /// Largest IP packet, bytes.
+    /// Largest IP packet, bytes; 0: none, since this host answers it itself.
     pub mtu: u32,
     /// Packets pass between entries of one network only.
     pub network: NetworkId,

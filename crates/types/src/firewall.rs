@@ -117,6 +117,17 @@ pub struct Set {
     pub elements: BTreeSet<Vec<Field>>,
 }
 
+/// What leaves and enters one set, laid out as the kernel keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetChange {
+    /// The set's name.
+    pub set: String,
+    /// Elements that leave it; each a key.
+    pub removed: Vec<Vec<u8>>,
+    /// Elements that enter it; each a key, and what a map leads to, empty in a set.
+    pub added: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 /// Type of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -91,7 +91,7 @@ fn a_route_of_somebody_else_in_place_of_ours_is_left_alone_and_named() {
 }
 
 #[test]
-fn an_endpoint_whose_policy_cannot_be_put_in_place_is_not_made() {
+fn an_endpoint_whose_ports_cannot_be_put_in_place_is_refused_and_gone_once_they_can() {
     require!(Root, Nft, Vxlan, Ping);
     let (scene, pair) = pair(Machine::shared());
     let h1 = scene.host("h1");

@@ -3,6 +3,7 @@
 
 use crate::scene::{Attached, PROGRAM, Scene};
 use hopsack_lab::{AGENT, HostKind, Inside, ServiceSpec, Topology, UdpFlow, require, wait};
+use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -63,6 +64,11 @@ fn packets_within_a_network_are_not_routed_on_one_host_and_through_the_tunnel() 
             assert!(forwarded.iter().all(|count| *count < OTHERS), "to {address}: routed {forwarded:?}");
         }
     }
+    // What does not fit goes in fragments, all by the same way.
+    for address in &one.addresses {
+        // Of IPv6 the first one is told how large it may be.
+        far.container.run(&["ping", "-c", "3", "-i", "0.2", "-s", "2000", &address.to_string()]).unwrap();
+    }
     // As many hops as the routes have: a trace shows the same hosts.
     let ping = far.container.run(&["ping", "-c", "1", &one.address().to_string()]).unwrap();
     assert!(ping.contains("ttl=62"), "{ping}");
@@ -79,6 +85,42 @@ fn packets_within_a_network_are_not_routed_on_one_host_and_through_the_tunnel() 
     restart_with(&scene, "h1", &[]);
     let forwarded = send(&scene, &one, &far, far.address());
     assert!(forwarded.iter().all(|count| *count < OTHERS), "routed {forwarded:?}");
+    scene.end();
+}
+
+#[test]
+fn packets_for_a_neighbour_leave_past_the_routes_and_are_routed_where_they_arrive() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(Topology::numbered(2, &[], HostKind::Plain).unwrap());
+    let [one, far] = scene.containers(["h1", "h2"]);
+    scene.await_path("h1", "h2", "direct");
+    scene.await_path("h2", "h1", "direct");
+    let forwarded = send(&scene, &one, &far, far.address());
+    assert!(forwarded[0] < OTHERS && forwarded[1] > DATAGRAMS - OTHERS, "routed {forwarded:?}");
+    scene.end();
+}
+
+#[test]
+fn each_host_answers_a_networks_gateway_for_its_own_containers_whoever_holds_its_prefix() {
+    require!(Root, Nft, Vxlan, Ping);
+    let scene = Scene::cluster(Topology::numbered(2, &[2], HostKind::Plain).unwrap());
+    // So small that the containers need all of it, the gateway's prefix too.
+    scene.network("web", &["--subnet", "10.50.0.0/26", "--gateway", "10.50.0.20"]);
+    let all: Vec<Attached> = (0..20)
+        .flat_map(|number| ["h1", "h2"].map(|host| (host, format!("c{number}-{host}"))))
+        .map(|(host, name)| scene.attach(host, &name, "web", &[]))
+        .collect();
+    all[0].await_reach(all[1].address());
+    for (host, container) in ["h1", "h2"].into_iter().zip(&all) {
+        let server = scene.host(host).start_traffic(&["tcp-echo", "--bind", "10.50.0.20:7000"]).unwrap();
+        let ask = ["tcp-ping", "--timeout", "2", "--to", "10.50.0.20:7000"];
+        let answer = container.container.traffic(&ask, PATIENCE).unwrap();
+        let report: Value = serde_json::from_str(answer.stdout.trim()).unwrap();
+        assert_eq!(report["returned"], 1, "{host}: {answer:?}");
+        drop(server);
+    }
+    let held = scene.hopsack("h1", &["ipam", "show", "web"]);
+    assert!(held.contains("10.50.0.16/29"), "{held}");
     scene.end();
 }
 

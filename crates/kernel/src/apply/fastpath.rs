@@ -52,15 +52,31 @@ impl<O: Operations> Pass<'_, O> {
         entries
     }
 
-    /// Puts ports in place, then entries, which say that there are ports, then has links look at them.
-    pub(super) fn set_fast_path(&mut self) {
+    /// Has published ports take the routes before the firewall translates what is said through them.
+    pub(super) fn set_fast_ports(&mut self) {
         let (there, desired) = (self.there.fast_path.clone(), &self.desired.fast_path);
-        let (entries, hooks) = (fast_entries(&there), &there.hooks);
         for port in desired.published.difference(&there.published) {
             self.attempt(Table::FastPath, &port_name(port), |operations| {
                 operations.set_fast_port(*port).map(|()| 1)
             });
         }
+        for (address, entry) in there.endpoints {
+            let key = FastKey::Endpoint(address);
+            let begins = desired.endpoints.get(&address).is_some_and(|desired| desired.has_ports);
+            if begins && !entry.has_ports && entry.device != IfName::loopback() {
+                let entry = FastEntry { has_ports: true, ..entry };
+                self.attempt(Table::FastPath, &key, |operations| {
+                    operations.set_fast_entry(key, &entry).map(|()| 1)
+                });
+                self.there.fast_path.endpoints.insert(address, entry);
+            }
+        }
+    }
+
+    /// Puts entries in place, then has links look at them.
+    pub(super) fn set_fast_path(&mut self) {
+        let (there, desired) = (self.there.fast_path.clone(), &self.desired.fast_path);
+        let (entries, hooks) = (fast_entries(&there), &there.hooks);
         for (key, entry) in self.entries_in_step() {
             if entries.get(&key) != Some(&entry) && !self.unusable.contains(&entry.device) {
                 self.attempt(Table::FastPath, &key, |operations| {
@@ -77,8 +93,8 @@ impl<O: Operations> Pass<'_, O> {
         }
     }
 
-    /// Has links look at them no more, then removes what is left over.
-    pub(super) fn remove_fast_path(&mut self, there: &FastPath) {
+    /// Has links look at them no more, then removes what is left over; but not ports that the firewall still translates.
+    pub(super) fn remove_fast_path(&mut self, there: &FastPath, safe: bool) {
         let desired = &self.desired.fast_path;
         for (link, _) in DeltaTable::new(&there.hooks, &desired.hooks).remove() {
             self.remove(Table::FastPath, &hook_name(link), |operations| operations.remove_fast_hook(link));
@@ -86,7 +102,7 @@ impl<O: Operations> Pass<'_, O> {
         for (key, _) in DeltaTable::new(&fast_entries(there), &self.entries_in_step()).remove() {
             self.remove(Table::FastPath, key, |operations| operations.remove_fast_entry(*key));
         }
-        for port in there.published.difference(&desired.published) {
+        for port in there.published.difference(&desired.published).filter(|_| safe) {
             self.remove(Table::FastPath, &port_name(port), |operations| operations.remove_fast_port(*port));
         }
     }

@@ -19,14 +19,11 @@ pub struct LinuxFastPath {
     loaded: Option<Loaded>,
 }
 
-/// The block of filters that links of a kind share, and what runs there; none for what is never planned.
-const fn place(hook: FastHook) -> Option<(u32, Program)> {
-    match hook {
-        FastHook::Endpoint => Some((ENDPOINT_BLOCK, Program::FromEndpoint)),
-        FastHook::Tunnel => Some((TUNNEL_BLOCK, Program::FromTunnel)),
-        FastHook::Left => None,
-    }
-}
+/// What can be asked for: the block of filters that links of the kind share, and what runs there.
+const PLACES: [(FastHook, u32, Program); 2] = [
+    (FastHook::Endpoint, ENDPOINT_BLOCK, Program::FromEndpoint),
+    (FastHook::Tunnel, TUNNEL_BLOCK, Program::FromTunnel),
+];
 
 impl LinuxFastPath {
     /// What is there, at the links of `all` that are `ours`, by number. Where somebody else's filters run at one of them,
@@ -41,13 +38,11 @@ impl LinuxFastPath {
     ) -> Result<FastPath, KernelError> {
         let mut state = FastPath::default();
         let mut hooks = BTreeMap::new();
-        for hook in [FastHook::Endpoint, FastHook::Tunnel] {
-            if let Some((block, program)) = place(hook) {
-                let running = socket.block_program(block)?;
-                let own = self.loaded.as_ref().map(|loaded| loaded.id(program)).transpose()?;
-                let is_own = running.is_some() && running == own;
-                hooks.insert(block, if is_own { hook } else { FastHook::Left });
-            }
+        for (hook, block, program) in PLACES {
+            let running = socket.block_program(block)?;
+            let own = self.loaded.as_ref().map(|loaded| loaded.id(program)).transpose()?;
+            let is_own = running.is_some() && running == own;
+            hooks.insert(block, if is_own { hook } else { FastHook::Left });
         }
         for ingress in socket.ingresses()? {
             let Some(name) = ours.get(&ingress.device).copied() else { continue };
@@ -124,7 +119,9 @@ impl LinuxFastPath {
 
     /// Has a link run what its kind runs.
     pub fn set_hook(&mut self, socket: &mut Socket, device: u32, hook: FastHook) -> Result<(), KernelError> {
-        let Some((block, program)) = place(hook) else { return Ok(()) };
+        let Some((_, block, program)) = PLACES.into_iter().find(|(other, ..)| *other == hook) else {
+            return Ok(());
+        };
         match socket.bind_ingress(device, block) {
             // One that an agent before this one has bound; or somebody else's since the last look, which the next shows.
             Err(error) if error.is_exists() => {}
@@ -133,6 +130,16 @@ impl LinuxFastPath {
         let loaded = self.loaded()?;
         if socket.block_program(block)? != Some(loaded.id(program)?) {
             socket.set_block_program(block, loaded.fd(program)?, program.name())?;
+        }
+        Ok(())
+    }
+
+    /// Has a link run nothing of ours any more. What runs there by now may be somebody else's.
+    pub fn remove_hook(&self, socket: &mut Socket, device: u32) -> Result<(), KernelError> {
+        let is_ours = |block| PLACES.iter().any(|(_, ours, _)| block == Some(*ours));
+        let mut all = socket.ingresses()?.into_iter();
+        if all.any(|ingress| ingress.device == device && is_ours(ingress.block)) {
+            socket.clear_ingress(device)?;
         }
         Ok(())
     }

@@ -250,7 +250,7 @@ impl Operations for LinuxKernel {
 
     fn remove_fast_hook(&mut self, link: &IfName) -> Result<(), KernelError> {
         let index = self.index(link)?;
-        Ok(self.socket.clear_ingress(index)?)
+        self.fast.remove_hook(&mut self.socket, index)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Elements of sets, changed without `nft`, are what `nft` would have made of them.
 
 use super::states::{ip, mac, name};
-use hopsack_netlink::elements::{Elements, SetChange};
+use hopsack_netlink::elements::Elements;
 use hopsack_netlink::generation::generation;
 use hopsack_netlink::netns::in_new_ns;
 use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_nft::{Nft, only_elements};
-use hopsack_types::firewall::{Chain, Field, FieldKind, Firewall, Set};
+use hopsack_types::firewall::{Chain, Field, FieldKind, Firewall, Set, SetChange};
 use hopsack_types::numbers::NFT_TABLE;
 use hopsack_types::{Family, Protocol};
 use std::collections::BTreeSet;
@@ -48,10 +48,7 @@ fn firewall(numbers: &[u8]) -> Firewall {
 }
 
 fn changes(from: &Firewall, to: &Firewall) -> Vec<SetChange> {
-    let changes = only_elements(from, to).unwrap().into_iter();
-    changes
-        .map(|change| SetChange { set: change.set, removed: change.removed, added: change.added })
-        .collect()
+    only_elements(from, to).unwrap()
 }
 
 #[test]
@@ -66,6 +63,25 @@ fn sets_of_every_form_read_back_as_they_were_changed() {
             elements.change(NFT_TABLE, generation().unwrap(), &changes(&before, &after)).unwrap();
             assert_eq!(nft.observe().unwrap(), after);
             before = after;
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_set_may_change_by_more_elements_than_a_message_holds() {
+    in_new_ns(|| {
+        let (nft, mut elements) = (Nft::find().unwrap(), Elements::open().unwrap());
+        let with = |count: u16| {
+            let all = (0..count).map(|number| vec![Field::Port(number)]).collect();
+            let set = Set { fields: vec![FieldKind::Port], data: Vec::new(), interval: false, elements: all };
+            Firewall { chains: Default::default(), sets: [("ports".to_owned(), set)].into() }
+        };
+        let (none, many) = (with(0), with(5000));
+        nft.apply(&Firewall::default(), &none).unwrap();
+        for (from, to) in [(&none, &many), (&many, &none)] {
+            elements.change(NFT_TABLE, generation().unwrap(), &changes(from, to)).unwrap();
+            assert_eq!(nft.observe().unwrap(), *to);
         }
     })
     .unwrap();

@@ -65,8 +65,25 @@ fn the_fast_path_waits_for_the_firewall() {
     let (mut kernel, desired) = kernel();
     kernel.fail(Fault { table: Table::Firewall, object: None, times: Some(1) });
     attempt(&mut kernel, &desired);
-    assert!(kernel.observe(&desired).unwrap().fast_path.is_empty());
+    let there = kernel.observe(&desired).unwrap().fast_path;
+    assert_eq!((there.hooks, there.endpoints, there.remotes), Default::default());
     reconcile(&mut kernel, &desired);
+    // What was published is translated for as long as the firewall says so.
+    let mut less = desired.clone();
+    less.fast_path.published.clear();
+    less.fast_path.endpoints.values_mut().for_each(|entry| entry.has_ports = false);
+    less.firewall.chains.clear();
+    kernel.fail(Fault { table: Table::Firewall, object: None, times: Some(1) });
+    attempt(&mut kernel, &less);
+    assert_eq!(kernel.observe(&less).unwrap().fast_path, desired.fast_path);
+    reconcile(&mut kernel, &less);
+    // And what will be takes the routes before.
+    let before = kernel.trace().len();
+    reconcile(&mut kernel, &desired);
+    let trace = &kernel.trace()[before..];
+    let policy = position(trace, "firewall change table inet hopsack");
+    assert!(position(trace, "fastpath set published port 80 of fd00:4::1") < policy);
+    assert!(position(trace, "fastpath set fast path to fd00:4::1") < policy);
 }
 
 #[test]
@@ -144,13 +161,13 @@ fn things_are_made_in_the_order_that_the_head_of_the_module_gives() {
         "sysctls write net/ipv4/conf/hopvxlan/rp_filter",
         "neighbours set 10.32.0.2",
         "fdb set 02:00:00:00:00:e2",
+        "fastpath set published port 80 of fd00:4::1",
         "firewall change table inet hopsack",
         "forward accept IPv4",
         "links place hopc0000000002",
         "links up hopc0000000002",
         "rules add IPv4 mark 0x10000000 table 46771",
         "routes add 10.32.8.0/29",
-        "fastpath set published port 80 of fd00:4::1",
         "fastpath set fast path to 10.32.4.1",
         "fastpath set fast path to 10.32.8.0/29",
         "fastpath set fast path from hopc0000000001",

@@ -5,9 +5,10 @@ use crate::ports::{published, with_ports};
 use crate::routed::{look_up, main_route, views};
 use hopsack_plan::state::{FastEntry, FastHook, FastNext, FastPort, LinkKind, Route, RouteTarget};
 use hopsack_plan::{Features, HostState, plan};
-use hopsack_types::Protocol;
 use hopsack_types::numbers::vtep_mac;
+use hopsack_types::{ChosenBy, Protocol};
 use proptest::prelude::*;
+use std::net::IpAddr;
 
 #[test]
 fn containers_here_behind_the_tunnel_and_on_neighbours_are_led_to_past_the_routes() {
@@ -51,6 +52,17 @@ fn what_is_said_through_a_published_port_takes_the_routes() {
 }
 
 #[test]
+fn a_gateway_that_lies_in_a_prefix_of_another_host_is_answered_here() {
+    let mut view = view();
+    let gateway = ip("10.32.4.17");
+    view.networks.get_mut(&WEB).unwrap().network.gateways.insert(gateway, ChosenBy::Default);
+    let fast = plan(&view, &ALL).fast_path;
+    let network = fast.remotes.iter().find(|(prefix, _)| prefix.contains(gateway)).unwrap().1.network;
+    let entry = &fast.endpoints[&gateway];
+    assert_eq!((entry.network, entry.mtu), (network, 0), "nothing may fit");
+}
+
+#[test]
 fn a_network_that_is_gone_and_a_peer_without_a_path_are_not_led_to() {
     let mut view = view();
     view.networks.remove(&DB);
@@ -74,7 +86,17 @@ proptest! {
     fn the_fast_path_leads_where_the_routes_do(view in views()) {
         let state = plan(&view, &ALL);
         let fast = &state.fast_path;
+        let here: Vec<IpAddr> = state.addresses.iter().map(|(_, net)| net.addr()).collect();
+        for address in &here {
+            let network = fast.remotes.iter().find(|(prefix, _)| prefix.contains(*address));
+            let kept = fast.endpoints.get(address).is_some_and(|entry| entry.mtu == 0);
+            prop_assert!(network.is_none() || kept, "{} is this host's own, and led to another", address);
+        }
         for (address, entry) in &fast.endpoints {
+            if here.contains(address) {
+                prop_assert_eq!(entry.mtu, 0);
+                continue;
+            }
             prop_assert_eq!(look_up(&state, *address), Some(&RouteTarget::Device(entry.device.clone())));
             let link = &state.links[&entry.device];
             let LinkKind::Veth { peer_mac, .. } = &link.kind else { panic!("{} is no pair", entry.device) };

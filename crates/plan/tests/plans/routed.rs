@@ -206,7 +206,7 @@ fn a_pool_over_the_underlay_cuts_nobody_off() {
 pub fn views() -> impl Strategy<Value = View> {
     let paths = proptest::collection::vec(proptest::option::of((any::<bool>(), 1280..1501u32)), 5);
     let grants = proptest::collection::vec(proptest::option::of(0..6usize), 4 * 16);
-    let endpoints = proptest::collection::btree_set((0..4u8, 0..128u8), 0..20);
+    let endpoints = proptest::collection::btree_set((0..4u8, 2..128u8), 0..20);
     (1..6usize, paths, grants, endpoints, any::<[bool; 4]>(), any::<bool>()).prop_map(
         |(peers, paths, grants, endpoints, exists, dual)| {
             let mut base = seen_by(H1);
@@ -244,6 +244,8 @@ pub fn views() -> impl Strategy<Value = View> {
                     view.network.id = hopsack_types::NetworkId::from_bytes(network_id);
                     for (block, holder) in grants.iter().skip(usize::from(i) * 16).take(16).enumerate() {
                         if let Some(holder) = holder.filter(|holder| *holder <= peers) {
+                            let gateway = ip(&format!("10.32.{}.1", 8 + i));
+                            view.network.gateways.insert(gateway, hopsack_types::ChosenBy::Default);
                             let first = format!("10.32.{}.{}", 8 + i, block * 16);
                             view.grants.insert(Cidr::around(ip(&first), 28), id(holder));
                         }
