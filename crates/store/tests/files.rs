@@ -61,6 +61,16 @@ async fn a_voter_restarts_with_all_that_it_acknowledged() {
     assert_eq!(next.index, before.revision.index + 1);
 }
 
+/// A file as it is at one moment: one that is written to while it is read is a mixture of two.
+fn at_one_moment(path: &Path) -> Vec<u8> {
+    loop {
+        let (bytes, again) = (fs::read(path).unwrap(), fs::read(path).unwrap());
+        if bytes == again {
+            return bytes;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_under_writes_loses_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
@@ -75,7 +85,7 @@ async fn a_crash_under_writes_loses_nothing_that_was_acknowledged() {
         let writers: Vec<_> = writers.collect();
         // The file as it is while the 64 are being written is what a crash leaves.
         let copy = directory.path().join(format!("crash-{round}.redb"));
-        fs::copy(&path, &copy).unwrap();
+        fs::write(&copy, at_one_moment(&path)).unwrap();
         let survivor = open(&copy).await.unwrap();
         assert!(survivor.revision() >= acknowledged);
         assert_eq!(survivor.get("last").unwrap().value, round.to_string().as_bytes());
