@@ -9,9 +9,10 @@
 //!    in place before its link is up, and outlives it, because links that go have gone in step 1.
 //! 7. Tracked flows that the firewall would translate otherwise by now are forgotten.
 //! 8. The accept rule in the forward chain of others.
-//! 9. Containers' ends move into place, then links go up; not if the firewall could not be put in place.
+//! 9. Containers' ends move into place, what looks at packets for the fast path is bound to their links, then these go
+//!    up; not if the firewall could not be put in place.
 //! 10. Routing rules, then routes, each changed without a gap.
-//! 11. The fast path: its entries, then the links that look at them; not if the firewall could not be put in place, and
+//! 11. The fast path: its entries, then other links that look at them; not if the firewall could not be put in place, and
 //!     not where somebody else's route stands in place of ours: then packets go where that leads.
 //! 12. What is left over goes, in the reverse of this order, so that nothing that stays loses its footing before it
 //!     has changed: the fast path's, routes, rules, the accept rule, forwarding entries, neighbours, addresses.
@@ -430,6 +431,9 @@ impl<'a, O: Operations> Pass<'a, O> {
             let good = !inside
                 || self.attempt(Table::Links, name, |operations| operations.place(name, link).map(|()| 1));
             if link.up && !raised {
+                if good {
+                    self.set_fast_hook(name);
+                }
                 let up = good
                     && self
                         .attempt(Table::Links, name, |operations| operations.set_up(name, true).map(|()| 1));

@@ -75,8 +75,7 @@ impl<O: Operations> Pass<'_, O> {
 
     /// Puts entries in place, then has links look at them.
     pub(super) fn set_fast_path(&mut self) {
-        let (there, desired) = (self.there.fast_path.clone(), &self.desired.fast_path);
-        let (entries, hooks) = (fast_entries(&there), &there.hooks);
+        let entries = fast_entries(&self.there.fast_path);
         for (key, entry) in self.entries_in_step() {
             if entries.get(&key) != Some(&entry) && !self.unusable.contains(&entry.device) {
                 self.attempt(Table::FastPath, &key, |operations| {
@@ -84,12 +83,25 @@ impl<O: Operations> Pass<'_, O> {
                 });
             }
         }
-        for (link, hook) in &desired.hooks {
-            if hooks.get(link) != Some(hook) && !self.unusable.contains(link) {
-                self.attempt(Table::FastPath, &hook_name(link), |operations| {
-                    operations.set_fast_hook(link, *hook).map(|()| 1)
-                });
+        for link in self.desired.fast_path.hooks.keys() {
+            if !self.unusable.contains(link) {
+                self.set_fast_hook(link);
             }
+        }
+    }
+
+    /// Has a link look at them. Best before it is up: of a link that is up the kernel drops what it sends meanwhile, and
+    /// waits until nobody looks at it any more (`qdisc_graft`).
+    pub(super) fn set_fast_hook(&mut self, link: &IfName) {
+        let Some(hook) = self.desired.fast_path.hooks.get(link) else { return };
+        if self.there.fast_path.hooks.get(link) == Some(hook) {
+            return;
+        }
+        let done = self.attempt(Table::FastPath, &hook_name(link), |operations| {
+            operations.set_fast_hook(link, *hook).map(|()| 1)
+        });
+        if done {
+            self.there.fast_path.hooks.insert(link.clone(), *hook);
         }
     }
 

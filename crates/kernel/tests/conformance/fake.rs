@@ -165,12 +165,12 @@ fn things_are_made_in_the_order_that_the_head_of_the_module_gives() {
         "firewall change table inet hopsack",
         "forward accept IPv4",
         "links place hopc0000000002",
+        "fastpath set fast path from hopc0000000002",
         "links up hopc0000000002",
         "rules add IPv4 mark 0x10000000 table 46771",
         "routes add 10.32.8.0/29",
         "fastpath set fast path to 10.32.4.1",
         "fastpath set fast path to 10.32.8.0/29",
-        "fastpath set fast path from hopc0000000001",
     ];
     let positions: Vec<usize> = order.iter().map(|what| position(&trace, what)).collect();
     assert!(positions.is_sorted(), "{positions:?} in {trace:#?}");
