@@ -45,9 +45,10 @@ impl FastPath {
     /// Loads the programs, with empty tables. Needs CAP_BPF and CAP_NET_ADMIN.
     pub fn load() -> Result<Self, EbpfError> {
         // It needs none of the types of the kernel's own.
-        let loaded = EbpfLoader::new().btf(None).load(OBJECT);
-        give_memory_back();
-        let mut object = loaded.map_err(|error| EbpfError::new("load", "the fast path", &error))?;
+        let mut object = EbpfLoader::new()
+            .btf(None)
+            .load(OBJECT)
+            .map_err(|error| EbpfError::new("load", "the fast path", &error))?;
         for program in [Program::FromEndpoint, Program::FromTunnel] {
             let loaded = object.program_mut(program.name()).ok_or(EbpfError::missing(program.name()))?;
             <&mut SchedClassifier>::try_from(loaded)
@@ -147,17 +148,6 @@ impl FastPath {
     pub fn remove_remote(&mut self, prefix: Cidr) -> Result<(), EbpfError> {
         let gone = self.remotes.remove(&Key::new(length(&prefix), address_bytes(prefix.first())));
         gone_already(gone).map_err(|error| EbpfError::new("remove from the fast path", prefix, &error))
-    }
-}
-
-/// The loader reads the types of the kernel's own before it can be told not to: many megabytes in small pieces, which the
-/// allocator would keep for an agent that never needs as much again.
-#[expect(unsafe_code, reason = "nothing safe asks the allocator for this")]
-fn give_memory_back() {
-    // SAFETY: it takes no pointer, and touches free memory only.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        nix::libc::malloc_trim(0);
     }
 }
 

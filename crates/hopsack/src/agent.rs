@@ -7,6 +7,7 @@ use hopsack_agent::linux::{self, Config, DockerConfig, Phase};
 use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -15,8 +16,13 @@ use tracing_subscriber::{Layer, fmt, registry};
 /// Disk and kernel are used one call after another; a few threads are enough, and each costs memory.
 const BLOCKING_THREADS: usize = 8;
 
+/// How often memory that was needed for a moment only is given back: the loader's and the firewall's, after a start and
+/// after many changes.
+const MEMORY_PERIOD: Duration = Duration::from_secs(60);
+
 /// Runs the agent until it is told to stop.
 pub fn run(arguments: Agent, socket: PathBuf) -> Result<(), CommandError> {
+    hopsack_memory::share_one_heap();
     log(arguments.log, arguments.log_format);
     let docker = (!arguments.no_docker).then_some(DockerConfig {
         engine_socket: arguments.docker_socket,
@@ -35,7 +41,16 @@ pub fn run(arguments: Agent, socket: PathBuf) -> Result<(), CommandError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(CommandError::Runtime)?;
+    runtime.spawn(give_memory_back());
     Ok(runtime.block_on(linux::run(config, notify))?)
+}
+
+/// Now and then, as long as the agent runs.
+async fn give_memory_back() {
+    loop {
+        tokio::time::sleep(MEMORY_PERIOD).await;
+        hopsack_memory::give_back();
+    }
 }
 
 /// Tells systemd, where it started us, how far the agent is (sd_notify(3)).

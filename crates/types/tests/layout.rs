@@ -34,6 +34,7 @@ const CRATES: &[(&str, Layer, &[&str])] = &[
     ("netlink", Leaf, &["types"]),
     ("nft", Leaf, &["types"]),
     ("ebpf", Leaf, &["types"]),
+    ("memory", Leaf, &[]),
     ("kernel", Shell, &["types", "plan", "netlink", "nft", "ebpf"]),
     ("store", Shell, &["types"]),
     ("api", Shell, &["types"]),
@@ -44,7 +45,7 @@ const CRATES: &[(&str, Layer, &[&str])] = &[
         &["types", "ipam", "path", "gossip", "plan", "netlink", "nft", "kernel", "store", "api", "docker"],
     ),
     ("lab", Shell, &["types"]),
-    ("hopsack", Shell, &["types", "api", "docker", "kernel", "store", "agent", "lab"]),
+    ("hopsack", Shell, &["types", "api", "docker", "kernel", "store", "agent", "lab", "memory"]),
 ];
 
 /// What cores may use of others' crates: data structures, encodings, errors, and state machines that are handed time
