@@ -346,7 +346,7 @@ impl Api for Service {
     }
 
     async fn propose_subnet(&self, request: SubnetRequest) -> Result<Cidr, ApiError> {
-        Ok(networks::propose_subnet(&*self.0.inside()?, &request)?)
+        Ok(networks::propose_subnet(&*self.0.inside()?, &request).await?)
     }
 
     async fn create_network(&self, request: NetworkRequest) -> Result<Network, ApiError> {

@@ -16,6 +16,7 @@ use crate::kernel::underlay::{Scout, UnderlayError};
 use crate::parts::Parts;
 use crate::statedir::StateDir;
 use crate::talk::tls::TlsWire;
+use async_trait::async_trait;
 use holds::KernelPorts;
 use hopsack_api::{Api, server};
 use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
@@ -137,9 +138,12 @@ pub async fn run(config: Config, tell: impl Fn(Phase)) -> Result<(), AgentError>
 /// This host's own network, from the kernel.
 struct KernelScout;
 
+#[async_trait]
 impl Scout for KernelScout {
-    fn look(&self) -> Result<Surroundings, UnderlayError> {
-        surroundings().map_err(|source| UnderlayError::Look { source })
+    async fn look(&self) -> Result<Surroundings, UnderlayError> {
+        // A host has links by the thousand, and who waits for an answer must not wait for them.
+        let seen = tokio::task::spawn_blocking(surroundings).await.map_err(UnderlayError::Panicked)?;
+        seen.map_err(|source| UnderlayError::Look { source })
     }
 }
 

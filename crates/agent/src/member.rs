@@ -98,7 +98,7 @@ impl Member {
     ) -> Result<Arc<Self>, AgentError> {
         let me = identity.host;
         let credentials = Arc::new(keyring::credentials(&parts.dir, &identity)?);
-        let surroundings = parts.scout.look()?;
+        let surroundings = parts.scout.look().await?;
         let underlay = underlay::find(&surroundings, identity.advertise)?;
         let control = SocketAddr::new(underlay.address, identity.control_port);
         let transport = parts.wire.listen(control, credentials.clone()).await?;

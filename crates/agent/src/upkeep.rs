@@ -49,7 +49,7 @@ pub async fn follow_underlay(member: Weak<Member>) {
     loop {
         sleep_until(Instant::now() + UNDERLAY).await;
         let Some(member) = member.upgrade() else { return };
-        let look = member.parts.scout.look();
+        let look = member.parts.scout.look().await;
         match look.and_then(|seen| underlay::find(&seen, member.identity.advertise)) {
             Ok(found) => {
                 let known = member.planner.underlay();
@@ -70,7 +70,7 @@ pub async fn follow_underlay(member: Weak<Member>) {
 async fn round(member: &Member, strays: &mut Strays) -> Result<(), AgentError> {
     take_ports(member);
     release_strays(member, strays).await?;
-    let surroundings = member.parts.scout.look()?;
+    let surroundings = member.parts.scout.look().await?;
     member.facts.set(FactKey::Routes, Some(Fact::Routes(surroundings.routes)));
     keep_seeds(member)?;
     forget_networks(member)?;

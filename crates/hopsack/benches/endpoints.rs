@@ -38,6 +38,8 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), LabError> {
     for number in 0..many {
         front.create(number)?;
     }
+    // What other parts have written is not of this one, and making an endpoint waits for the disk.
+    host.run(&["sync"])?;
     let mut create = Sample::default();
     for number in many..many + CREATED {
         let (address, took) = front.create(number)?;

@@ -106,10 +106,10 @@ pub(crate) trait Operations {
 }
 
 /// Makes `observed` into `desired`.
-pub(crate) fn apply(operations: &mut impl Operations, observed: &HostState, desired: &HostState) -> Applied {
+pub(crate) fn apply(operations: &mut impl Operations, observed: HostState, desired: &HostState) -> Applied {
     let mut pass = Pass {
         operations,
-        there: observed.clone(),
+        there: observed,
         desired,
         unusable: BTreeSet::new(),
         new: BTreeSet::new(),
@@ -233,16 +233,16 @@ impl<'a, O: Operations> Pass<'a, O> {
     }
 
     fn remove_links(&mut self) {
-        let links: Vec<(IfName, Link)> =
-            self.there.links.iter().map(|(name, link)| (name.clone(), link.clone())).collect();
-        for (name, observed) in links {
-            let goes = self.desired.links.get(&name).is_none_or(|desired| {
-                remake(&observed.kind, &desired.kind)
-                    || (observed.kind != desired.kind && self.operations.is_lost(&name, &observed, desired))
-            });
-            if !goes {
-                continue;
+        let links = DeltaTable::new(&self.there.links, &self.desired.links);
+        let mut going: Vec<IfName> = links.remove().cloned().collect();
+        for (name, observed, desired) in links.change() {
+            if remake(&observed.kind, &desired.kind)
+                || (observed.kind != desired.kind && self.operations.is_lost(name, observed, desired))
+            {
+                going.push(name.clone());
             }
+        }
+        for name in going {
             if self.remove(Table::Links, &name, |operations| operations.delete_link(&name)) {
                 self.there.links.remove(&name);
                 self.forget(&name);
@@ -351,13 +351,9 @@ impl<'a, O: Operations> Pass<'a, O> {
     }
 
     fn write_sysctls(&mut self) {
-        let mut differing: Vec<(&String, &String)> = self
-            .desired
-            .sysctls
-            .iter()
-            .filter(|(name, value)| self.there.sysctls.get(*name) != Some(value))
-            .filter(|(name, _)| !self.unusable.iter().any(|link| is_of_link(name, link)))
-            .collect();
+        let settings = DeltaTable::new(&self.there.sysctls, &self.desired.sysctls).set();
+        let mut differing: Vec<(&String, &String)> =
+            settings.filter(|(name, _)| !self.unusable.iter().any(|link| is_of_link(name, link))).collect();
         differing.sort_by_key(|(name, _)| turn(name));
         for (name, value) in differing {
             self.attempt(Table::Sysctls, name, |operations| operations.write_sysctl(name, value).map(|()| 1));
@@ -365,17 +361,17 @@ impl<'a, O: Operations> Pass<'a, O> {
     }
 
     fn set_neighbours(&mut self) {
-        for ((device, address), mac) in &self.desired.neighbours {
-            let there = self.there.neighbours.get(&(device.clone(), *address)) == Some(mac);
-            if !there && !self.unusable.contains(device) {
+        let neighbours = DeltaTable::new(&self.there.neighbours, &self.desired.neighbours).set();
+        for ((device, address), mac) in neighbours.collect::<Vec<_>>() {
+            if !self.unusable.contains(device) {
                 self.make(Table::Neighbours, address, |operations| {
                     operations.set_neighbour(device, *address, *mac)
                 });
             }
         }
-        for ((device, mac), remote) in &self.desired.fdb {
-            let there = self.there.fdb.get(&(device.clone(), *mac)) == Some(remote);
-            if !there && !self.unusable.contains(device) {
+        let entries = DeltaTable::new(&self.there.fdb, &self.desired.fdb).set();
+        for ((device, mac), remote) in entries.collect::<Vec<_>>() {
+            if !self.unusable.contains(device) {
                 self.make(Table::Fdb, mac, |operations| operations.set_forwarding(device, *mac, *remote));
             }
         }
@@ -509,7 +505,7 @@ impl<'a, O: Operations> Pass<'a, O> {
         let there = std::mem::take(&mut self.there);
         let desired = self.desired;
         self.remove_fast_path(&there.fast_path, safe);
-        for (key, _) in DeltaTable::new(&there.routes, &desired.routes).remove() {
+        for key in DeltaTable::new(&there.routes, &desired.routes).remove() {
             self.remove(Table::Routes, &route_name(key), |operations| operations.remove_route(key));
         }
         for rule in there.rules.difference(&desired.rules) {
@@ -517,10 +513,10 @@ impl<'a, O: Operations> Pass<'a, O> {
         }
         self.there.forward_accept = there.forward_accept;
         self.set_forward_accept(false);
-        for ((device, mac), _) in DeltaTable::new(&there.fdb, &desired.fdb).remove() {
+        for (device, mac) in DeltaTable::new(&there.fdb, &desired.fdb).remove() {
             self.remove(Table::Fdb, mac, |operations| operations.remove_forwarding(device, *mac));
         }
-        for ((device, address), _) in DeltaTable::new(&there.neighbours, &desired.neighbours).remove() {
+        for (device, address) in DeltaTable::new(&there.neighbours, &desired.neighbours).remove() {
             self.remove(Table::Neighbours, address, |operations| {
                 operations.remove_neighbour(device, *address)
             });

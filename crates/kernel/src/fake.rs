@@ -157,7 +157,7 @@ impl Kernel for FakeKernel {
         Ok(state)
     }
 
-    fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied {
+    fn apply(&mut self, observed: HostState, desired: &HostState) -> Applied {
         apply(&mut *self.lock(), observed, desired)
     }
 

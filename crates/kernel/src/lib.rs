@@ -31,7 +31,7 @@ pub trait Kernel: Send {
 
     /// Makes `observed` into `desired`, in a fixed order, going on past failures. Returns one failure per object
     /// that could not be changed; objects on a link that could not be made are not told again.
-    fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied;
+    fn apply(&mut self, observed: HostState, desired: &HostState) -> Applied;
 
     /// Of what was `left` there, that which others can change without a notice from the kernel. Cheap enough to be
     /// called often.

@@ -161,7 +161,7 @@ impl Kernel for LinuxKernel {
         Ok(state)
     }
 
-    fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied {
+    fn apply(&mut self, observed: HostState, desired: &HostState) -> Applied {
         self.indexes.clear();
         apply(self, observed, desired)
     }

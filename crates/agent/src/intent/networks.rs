@@ -26,9 +26,9 @@ use std::net::IpAddr;
 pub type Routes = BTreeMap<HostId, Vec<Cidr>>;
 
 /// Every host's routes: of the others as they told last, of this one as they are now.
-pub fn routes(member: &Member) -> Result<Routes, AgentError> {
+pub async fn routes(member: &Member) -> Result<Routes, AgentError> {
     let mut routes = member.facts.routes();
-    routes.insert(member.identity.host, member.parts.scout.look()?.routes);
+    routes.insert(member.identity.host, member.parts.scout.look().await?.routes);
     Ok(routes)
 }
 
@@ -45,9 +45,10 @@ fn obstacles(intent: &Intent, routes: &Routes) -> Vec<Obstacle> {
 }
 
 /// A subnet that meets nothing: the one that is wanted, or the next free one.
-pub fn propose_subnet(member: &Member, request: &SubnetRequest) -> Result<Cidr, AgentError> {
+pub async fn propose_subnet(member: &Member, request: &SubnetRequest) -> Result<Cidr, AgentError> {
+    let routes = routes(member).await?;
     let intent = member.intent.borrow().intent.clone();
-    let mut obstacles = obstacles(&intent, &routes(member)?);
+    let mut obstacles = obstacles(&intent, &routes);
     match request.wanted {
         Some(wanted) => {
             check_subnet(wanted, &obstacles).map_err(|error| refused(&error))?;
@@ -94,7 +95,7 @@ fn is_turn_of(host: HostId, subnet: Cidr, intent: &Intent) -> bool {
 /// Makes a network.
 pub async fn create(member: &Member, request: NetworkRequest) -> Result<Network, AgentError> {
     let id = NetworkId::from_bytes(member.parts.entropy.bytes());
-    let routes = routes(member)?;
+    let routes = routes(member).await?;
     let me = member.identity.host;
     let network = change(member.store.as_ref(), |intent| {
         let network = decide(intent, &routes, &request, id, me)?;

@@ -62,7 +62,7 @@ pub async fn write(member: &Member, request: WriteRequest) -> Result<Vec<Written
         return delete(member, &batch, request.dry_run).await;
     }
     let ids = batch.0.iter().map(|_| NetworkId::from_bytes(member.parts.entropy.bytes())).collect::<Vec<_>>();
-    let routes = routes(member)?;
+    let routes = routes(member).await?;
     let decide = |intent: &Intent| {
         let mut draft = Draft::of(intent);
         let mut outcomes = BTreeMap::new();

@@ -7,9 +7,10 @@
 use crate::error::AgentError;
 use crate::statedir::StateDir;
 use hopsack_plan::HostState;
+use hopsack_plan::delta::DeltaTable;
 use hopsack_types::IfName;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 const FILE: &str = "settings.json";
 
@@ -48,14 +49,17 @@ impl Originals {
 
     /// Whether it takes a look at the settings to know what an apply is about to change.
     pub fn lacks(&self, observed: &HostState, desired: &HostState) -> bool {
-        let known = |name| observed.sysctls.contains_key(name) || self.record.settings.contains_key(name);
-        of_the_host(observed, desired).any(|(name, _)| !known(name))
+        let known = |name| self.record.settings.contains_key(name);
+        let mut added = DeltaTable::new(&observed.sysctls, &desired.sysctls).add();
+        added.any(|(name, _)| !known(name) && !is_of_ours(name, observed, desired))
     }
 
     /// Takes in what is about to be changed. What could not be written is kept in memory and tried again next time.
     pub fn keep(&mut self, observed: &HostState, desired: &HostState) -> Result<(), AgentError> {
-        for (setting, ours) in of_the_host(observed, desired) {
-            let Some(now) = observed.sysctls.get(setting).filter(|now| *now != ours) else { continue };
+        for (setting, now, ours) in DeltaTable::new(&observed.sysctls, &desired.sysctls).change() {
+            if is_of_ours(setting, observed, desired) {
+                continue;
+            }
             let known = self.record.settings.get_mut(setting);
             match known {
                 Some(known) if known.ours == *ours => continue,
@@ -86,16 +90,13 @@ impl Originals {
     }
 }
 
-/// The settings of a plan but those of our own links.
-fn of_the_host<'a>(
-    observed: &'a HostState,
-    desired: &'a HostState,
-) -> impl Iterator<Item = (&'a String, &'a String)> {
-    // Looked up and not compared one by one: a thousand endpoints have thousands of settings.
-    let links: HashSet<&str> =
-        observed.links.keys().chain(desired.links.keys()).map(IfName::as_str).collect();
-    let of_a_link = move |setting: &str| setting.split('/').any(|part| links.contains(part));
-    desired.sysctls.iter().filter(move |(setting, _)| !of_a_link(setting))
+/// Whether a setting is one of a link of ours.
+fn is_of_ours(setting: &str, observed: &HostState, desired: &HostState) -> bool {
+    let is_link = |part: &str| {
+        IfName::new(part)
+            .is_ok_and(|name| observed.links.contains_key(&name) || desired.links.contains_key(&name))
+    };
+    setting.split('/').any(is_link)
 }
 
 #[cfg(test)]

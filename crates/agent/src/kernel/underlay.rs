@@ -1,6 +1,7 @@
 //! The underlay address by a rule that can be stated: what `--advertise` says, else the source address that the
 //! default route uses, IPv4 before IPv6.
 
+use async_trait::async_trait;
 use hopsack_kernel::{KernelError, Surroundings};
 use hopsack_plan::view::Underlay;
 use hopsack_types::{Family, IfName};
@@ -8,9 +9,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Looks at this host's network.
+#[async_trait]
 pub trait Scout: Send + Sync {
     /// A fresh look.
-    fn look(&self) -> Result<Surroundings, UnderlayError>;
+    async fn look(&self) -> Result<Surroundings, UnderlayError>;
 }
 
 /// Why no underlay address was found.
@@ -29,6 +31,9 @@ pub enum UnderlayError {
         "{0} is a loopback or link-local address that other hosts cannot reach: give another with --advertise"
     )]
     NotReachable(IpAddr),
+    /// The look did not come to its end.
+    #[error("cannot look at this host's network: report this, with the log")]
+    Panicked(#[source] tokio::task::JoinError),
     /// The kernel's tables cannot be read.
     #[error("cannot read this host's addresses and routes")]
     Look {

@@ -103,7 +103,7 @@ impl Found {
         if !used.is_empty() {
             return Ok(used);
         }
-        let applied = self.kernel.apply(&self.held, &HostState::default());
+        let applied = self.kernel.apply(std::mem::take(&mut self.held), &HostState::default());
         let failures = applied.failures.iter();
         let mut left: Vec<String> =
             failures.map(|failure| format!("{}: {}", failure.object, failure.reason)).collect();

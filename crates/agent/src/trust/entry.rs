@@ -65,7 +65,7 @@ fn check_vxlan(parts: &Parts, without: bool) -> Result<(), AgentError> {
 pub async fn init(parts: &Parts, request: InitRequest) -> Result<Made, AgentError> {
     check_vxlan(parts, request.without_vxlan)?;
     let name = host_name(parts, request.name)?;
-    let surroundings = parts.scout.look()?;
+    let surroundings = parts.scout.look().await?;
     let underlay = underlay::find(&surroundings, request.advertise)?;
     parts.wire.check(SocketAddr::new(underlay.address, parts.control_port)).await?;
     let obstacles: Vec<Obstacle> = surroundings
@@ -170,7 +170,7 @@ pub async fn join(parts: &Parts, request: JoinRequest) -> Result<(Identity, IpAd
         request.token.parse().map_err(|error: crate::trust::token::TokenError| invalid(error.to_string()))?;
     check_vxlan(parts, request.without_vxlan)?;
     let name = host_name(parts, request.name)?;
-    let surroundings = parts.scout.look()?;
+    let surroundings = parts.scout.look().await?;
     let underlay = underlay::find(&surroundings, request.advertise)?;
     parts.wire.check(SocketAddr::new(underlay.address, parts.control_port)).await?;
     let host = match parts.dir.read_json::<HostId>(JOINING)? {

@@ -23,7 +23,7 @@ impl Kernel for TracedKernel {
         self.kernel.observe(desired)
     }
 
-    fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied {
+    fn apply(&mut self, observed: HostState, desired: &HostState) -> Applied {
         let before = self.kernel.trace().len();
         let applied = self.kernel.apply(observed, desired);
         for operation in &self.kernel.trace()[before..] {

@@ -7,6 +7,7 @@ use crate::prober::{Kernels, MTU, SimProber};
 use crate::stores::SimStores;
 use crate::trace::Trace;
 use crate::wire::SimWire;
+use async_trait::async_trait;
 use hopsack_agent::agent::{Agent, Service};
 use hopsack_agent::entropy::{Clock, Entropy};
 use hopsack_agent::error::AgentError;
@@ -70,8 +71,9 @@ impl Clock for SimClock {
 
 struct SimScout(Surroundings);
 
+#[async_trait]
 impl Scout for SimScout {
-    fn look(&self) -> Result<Surroundings, UnderlayError> {
+    async fn look(&self) -> Result<Surroundings, UnderlayError> {
         Ok(self.0.clone())
     }
 }

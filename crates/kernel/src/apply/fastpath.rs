@@ -5,7 +5,6 @@ use crate::Table;
 use hopsack_plan::delta::DeltaTable;
 use hopsack_plan::state::{FastEntry, FastPath, FastPort};
 use hopsack_types::{Cidr, IfName};
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -38,48 +37,56 @@ impl Display for FastKey {
 }
 
 /// Endpoints and prefixes as one.
-fn fast_entries(fast: &FastPath) -> BTreeMap<FastKey, FastEntry> {
+fn fast_entries(fast: &FastPath) -> impl Iterator<Item = (FastKey, &FastEntry)> {
     let endpoints = fast.endpoints.iter().map(|(address, entry)| (FastKey::Endpoint(*address), entry));
     let remotes = fast.remotes.iter().map(|(prefix, entry)| (FastKey::Remote(*prefix), entry));
-    endpoints.chain(remotes).map(|(key, entry)| (key, entry.clone())).collect()
+    endpoints.chain(remotes)
+}
+
+fn fast_entry(fast: &FastPath, key: FastKey) -> Option<&FastEntry> {
+    match key {
+        FastKey::Endpoint(address) => fast.endpoints.get(&address),
+        FastKey::Remote(prefix) => fast.remotes.get(&prefix),
+    }
 }
 
 impl<O: Operations> Pass<'_, O> {
-    /// The entries wanted, but for those whose route is not where it should be.
-    fn entries_in_step(&self) -> BTreeMap<FastKey, FastEntry> {
-        let mut entries = fast_entries(&self.desired.fast_path);
-        entries.retain(|key, _| !self.astray.contains(&key.destination()));
-        entries
+    /// Whether an entry is wanted, and its route is where it should be.
+    fn is_in_step(&self, key: FastKey) -> bool {
+        fast_entry(&self.desired.fast_path, key).is_some() && !self.astray.contains(&key.destination())
     }
 
     /// Has published ports take the routes before the firewall translates what is said through them.
     pub(super) fn set_fast_ports(&mut self) {
-        let (there, desired) = (self.there.fast_path.clone(), &self.desired.fast_path);
-        for port in desired.published.difference(&there.published) {
-            self.attempt(Table::FastPath, &port_name(port), |operations| {
-                operations.set_fast_port(*port).map(|()| 1)
+        let (there, desired) = (&self.there.fast_path, &self.desired.fast_path);
+        let ports: Vec<FastPort> = desired.published.difference(&there.published).copied().collect();
+        let begins = |(address, entry): (&IpAddr, &FastEntry)| {
+            let has_ports = desired.endpoints.get(address).is_some_and(|desired| desired.has_ports);
+            (has_ports && !entry.has_ports && entry.device != IfName::loopback())
+                .then(|| (*address, FastEntry { has_ports, ..entry.clone() }))
+        };
+        let endpoints: Vec<(IpAddr, FastEntry)> = there.endpoints.iter().filter_map(begins).collect();
+        for port in ports {
+            self.attempt(Table::FastPath, &port_name(&port), |operations| {
+                operations.set_fast_port(port).map(|()| 1)
             });
         }
-        for (address, entry) in there.endpoints {
+        for (address, entry) in endpoints {
             let key = FastKey::Endpoint(address);
-            let begins = desired.endpoints.get(&address).is_some_and(|desired| desired.has_ports);
-            if begins && !entry.has_ports && entry.device != IfName::loopback() {
-                let entry = FastEntry { has_ports: true, ..entry };
-                self.attempt(Table::FastPath, &key, |operations| {
-                    operations.set_fast_entry(key, &entry).map(|()| 1)
-                });
-                self.there.fast_path.endpoints.insert(address, entry);
-            }
+            self.attempt(Table::FastPath, &key, |operations| {
+                operations.set_fast_entry(key, &entry).map(|()| 1)
+            });
+            self.there.fast_path.endpoints.insert(address, entry);
         }
     }
 
     /// Puts entries in place, then has links look at them.
     pub(super) fn set_fast_path(&mut self) {
-        let entries = fast_entries(&self.there.fast_path);
-        for (key, entry) in self.entries_in_step() {
-            if entries.get(&key) != Some(&entry) && !self.unusable.contains(&entry.device) {
+        for (key, entry) in fast_entries(&self.desired.fast_path) {
+            let is_there = fast_entry(&self.there.fast_path, key) == Some(entry);
+            if !is_there && self.is_in_step(key) && !self.unusable.contains(&entry.device) {
                 self.attempt(Table::FastPath, &key, |operations| {
-                    operations.set_fast_entry(key, &entry).map(|()| 1)
+                    operations.set_fast_entry(key, entry).map(|()| 1)
                 });
             }
         }
@@ -108,11 +115,13 @@ impl<O: Operations> Pass<'_, O> {
     /// Has links look at them no more, then removes what is left over; but not ports that the firewall still translates.
     pub(super) fn remove_fast_path(&mut self, there: &FastPath, safe: bool) {
         let desired = &self.desired.fast_path;
-        for (link, _) in DeltaTable::new(&there.hooks, &desired.hooks).remove() {
+        for link in DeltaTable::new(&there.hooks, &desired.hooks).remove() {
             self.remove(Table::FastPath, &hook_name(link), |operations| operations.remove_fast_hook(link));
         }
-        for (key, _) in DeltaTable::new(&fast_entries(there), &self.entries_in_step()).remove() {
-            self.remove(Table::FastPath, key, |operations| operations.remove_fast_entry(*key));
+        for (key, _) in fast_entries(there) {
+            if !self.is_in_step(key) {
+                self.remove(Table::FastPath, &key, |operations| operations.remove_fast_entry(key));
+            }
         }
         for port in there.published.difference(&desired.published).filter(|_| safe) {
             self.remove(Table::FastPath, &port_name(port), |operations| operations.remove_fast_port(*port));

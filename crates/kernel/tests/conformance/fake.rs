@@ -16,7 +16,7 @@ fn kernel() -> (FakeKernel, HostState) {
 /// Applies without expecting success.
 fn attempt(kernel: &mut FakeKernel, desired: &HostState) -> Vec<(Table, String)> {
     let observed = kernel.observe(desired).unwrap();
-    let applied = kernel.apply(&observed, desired);
+    let applied = kernel.apply(observed.clone(), desired);
     applied.failures.into_iter().map(|failure| (failure.table, failure.object)).collect()
 }
 

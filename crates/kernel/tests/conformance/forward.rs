@@ -174,7 +174,7 @@ fn a_firewalld_that_keeps_its_table_to_itself_is_told_with_the_remedy() {
         let listed = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(listed.take(20).any(|line| line.contains("table inet firewalld")));
         let observed = kernel.observe(&wanted()).unwrap();
-        let applied = kernel.apply(&observed, &wanted());
+        let applied = kernel.apply(observed.clone(), &wanted());
         let reasons: Vec<&str> = applied.failures.iter().map(|failure| failure.reason.as_str()).collect();
         assert_eq!(reasons.len(), 2, "{reasons:?}");
         assert!(

@@ -120,7 +120,7 @@ fn a_container_whose_namespace_is_gone_fails_alone_with_the_reason() {
     on_linux(|kernel, _| {
         let desired = full(Path::new("/run/netns/hopsack-kernel-gone"));
         let observed = kernel.observe(&desired).unwrap();
-        let failures = kernel.apply(&observed, &desired).failures;
+        let failures = kernel.apply(observed.clone(), &desired).failures;
         assert_eq!(failures.len(), 1, "{failures:?}");
         assert_eq!((failures[0].table, failures[0].object.as_str()), (Table::Links, "hopc0000000002"));
         assert_eq!(
@@ -151,7 +151,7 @@ fn an_interface_name_that_the_container_uses_already_is_told() {
         })
         .unwrap();
         let observed = kernel.observe(&desired).unwrap();
-        let failures = kernel.apply(&observed, &desired).failures;
+        let failures = kernel.apply(observed.clone(), &desired).failures;
         assert_eq!(failures.len(), 1, "{failures:?}");
         assert_eq!(
             failures[0].reason,
@@ -255,7 +255,7 @@ fn links_and_routes_of_others_are_told_and_left_alone() {
         desired.routes.insert(key(254, "10.32.0.0/16"), refused);
         let observed = kernel.observe(&desired).unwrap();
         pretty_eq(&observed, &HostState::default());
-        let applied = kernel.apply(&observed, &desired);
+        let applied = kernel.apply(observed.clone(), &desired);
         let reasons: Vec<&str> = applied.failures.iter().map(|failure| failure.reason.as_str()).collect();
         assert_eq!(
             reasons,
@@ -293,7 +293,7 @@ fn a_setting_that_is_not_there_or_refused_is_told_by_name() {
         desired.sysctls.insert("net/ipv4/conf/none/rp_filter".into(), "1".into());
         desired.sysctls.insert("net/ipv4/conf/all/rp_filter".into(), "many".into());
         let observed = kernel.observe(&desired).unwrap();
-        let failures = kernel.apply(&observed, &desired).failures;
+        let failures = kernel.apply(observed.clone(), &desired).failures;
         let reasons: Vec<&str> = failures.iter().map(|failure| failure.reason.as_str()).collect();
         assert_eq!(
             reasons,
@@ -355,12 +355,12 @@ fn a_watch_tells_of_others_changes_and_not_of_ours() {
         fewer.links.extend([veth(77, Container::External)]);
         let observed = kernel.observe(&fewer).unwrap();
         while changed_rx.recv_timeout(Duration::from_millis(100)).is_ok() {}
-        kernel.apply(&observed, &fewer);
+        kernel.apply(observed.clone(), &fewer);
         assert!(changed_rx.recv_timeout(Duration::from_millis(300)).is_err());
         let mut without = fewer.clone();
         without.links.retain(|name, _| !fewer.links[name].alias.ends_with("77"));
         assert_ne!(without, fewer);
-        kernel.apply(&fewer, &without);
+        kernel.apply(fewer.clone(), &without);
         assert!(changed_rx.recv_timeout(Duration::from_millis(300)).is_err());
         drop(watch);
         assert_eq!(changed_rx.recv(), Err(mpsc::RecvError), "the watch did not end");
@@ -469,7 +469,7 @@ fn what_was_written_is_believed_until_somebody_else_writes() {
         let before = own.observe(&desired).unwrap();
         let mut less = desired.clone();
         less.firewall.sets.values_mut().for_each(|set| drop(set.elements.pop_first()));
-        assert_eq!(own.apply(&before, &less).failures, []);
+        assert_eq!(own.apply(before.clone(), &less).failures, []);
         let believed = own.observe(&less).unwrap();
         pretty_eq(&believed, &less);
         assert_eq!(believed.firewall, LinuxKernel::new().unwrap().observe(&less).unwrap().firewall);
@@ -491,7 +491,7 @@ fn what_somebody_wrote_meanwhile_is_seen_after_our_own_write() {
         assert!(flush.success());
         let mut less = desired.clone();
         less.firewall.sets.values_mut().for_each(|set| drop(set.elements.pop_first()));
-        assert_eq!(own.apply(&before, &less).failures, []);
+        assert_eq!(own.apply(before.clone(), &less).failures, []);
         assert_ne!(own.observe(&less).unwrap().firewall, less.firewall, "the flushed chain was not seen");
     });
 }
@@ -511,7 +511,7 @@ fn the_next_agent_takes_the_fast_path_over_with_one_step_for_each_kind_of_link()
         let found = next.observe(&desired).unwrap();
         assert!(found.fast_path.endpoints.is_empty());
         assert!(found.fast_path.hooks.values().all(|hook| *hook == FastHook::Left), "{:?}", found.fast_path);
-        assert_eq!(next.apply(&found, &desired).failures, []);
+        assert_eq!(next.apply(found.clone(), &desired).failures, []);
         assert_eq!(next.observe(&desired).unwrap().fast_path, desired.fast_path);
         assert_eq!(socket.ingresses().unwrap(), before, "links were bound anew, with a gap");
         assert_ne!(running(&mut socket), programs);
@@ -519,7 +519,7 @@ fn the_next_agent_takes_the_fast_path_over_with_one_step_for_each_kind_of_link()
         let mut last = LinuxKernel::new().unwrap();
         let without = HostState { fast_path: FastPath::default(), ..desired };
         let found = last.observe(&without).unwrap();
-        assert_eq!(last.apply(&found, &without).failures, []);
+        assert_eq!(last.apply(found.clone(), &without).failures, []);
         assert_eq!(socket.ingresses().unwrap(), []);
         assert_eq!(running(&mut socket), [Ok(None), Ok(None)]);
     });

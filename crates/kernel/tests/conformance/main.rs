@@ -39,7 +39,7 @@ impl Kernel for ReadBack {
         Ok(HostState { fast_path, ..LinuxKernel::new()?.observe(desired)? })
     }
 
-    fn apply(&mut self, observed: &HostState, desired: &HostState) -> Applied {
+    fn apply(&mut self, observed: HostState, desired: &HostState) -> Applied {
         self.0.apply(observed, desired)
     }
 
@@ -90,7 +90,7 @@ fn with_container(closure: impl FnOnce(&Path)) {
 /// Observes, applies, and checks that this is all there was to do.
 fn reconcile(kernel: &mut dyn Kernel, desired: &HostState) -> Applied {
     let observed = kernel.observe(desired).unwrap();
-    let applied = kernel.apply(&observed, desired);
+    let applied = kernel.apply(observed.clone(), desired);
     assert_eq!(applied.failures, []);
     assert_holds(kernel, desired);
     applied
@@ -99,7 +99,7 @@ fn reconcile(kernel: &mut dyn Kernel, desired: &HostState) -> Applied {
 fn assert_holds(kernel: &mut dyn Kernel, desired: &HostState) {
     let observed = kernel.observe(desired).unwrap();
     pretty_eq(&observed, desired);
-    let again = kernel.apply(&observed, desired);
+    let again = kernel.apply(observed.clone(), desired);
     assert_eq!(again, Applied::default(), "a second apply had something to do");
 }
 
@@ -158,7 +158,7 @@ fn whatever_is_lost_comes_back(kernel: &mut dyn Kernel, container: &Path) {
     reconcile(kernel, &desired);
     for (lost, state) in without_each(&desired) {
         let before = kernel.observe(&desired).unwrap();
-        let removal = kernel.apply(&before, &state);
+        let removal = kernel.apply(before.clone(), &state);
         assert_eq!(removal.failures, [], "removing {lost}");
         assert_ne!(kernel.observe(&desired).unwrap(), desired, "{lost} was not lost");
         reconcile(kernel, &desired);
@@ -270,6 +270,6 @@ fn a_link_that_is_down_is_raised_with_all_that_it_lost(kernel: &mut dyn Kernel, 
         .routes
         .retain(|_, route| !matches!(&route.target, RouteTarget::Device(_) | RouteTarget::Via { .. }));
     let observed = kernel.observe(&lowered).unwrap();
-    assert_eq!(kernel.apply(&observed, &lowered).failures, []);
+    assert_eq!(kernel.apply(observed.clone(), &lowered).failures, []);
     reconcile(kernel, &desired);
 }

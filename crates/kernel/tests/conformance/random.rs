@@ -158,7 +158,7 @@ fn walk(kernel: &mut dyn Kernel, first: &HostState, second: &HostState) {
     lost.neighbours.retain(|key, _| second.neighbours.contains_key(key));
     lost.addresses.retain(|key| second.addresses.contains(key));
     let observed = kernel.observe(&lost).unwrap();
-    assert_eq!(kernel.apply(&observed, &lost).failures, []);
+    assert_eq!(kernel.apply(observed.clone(), &lost).failures, []);
     reconcile(kernel, first);
     reconcile(kernel, &HostState::default());
 }
