@@ -1,6 +1,7 @@
 //! What the tables hold, as `bpf/fastpath.c` reads it.
 
-use hopsack_types::{Cidr, Family, Mac, Protocol};
+use hopsack_types::fastpath::{FastNext, FastPort};
+use hopsack_types::{Cidr, Family, Mac, NetworkId, Protocol};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Where packets for an endpoint, or a prefix of another host, leave.
@@ -10,56 +11,34 @@ pub struct Entry {
     pub device: u32,
     /// Largest IP packet, bytes; 0: none, since this host answers it itself.
     pub mtu: u32,
-    /// Whose network's: packets pass between entries of one network only.
-    pub network: [u8; 16],
+    /// Packets pass between entries of one network only.
+    pub network: NetworkId,
     /// What it is addressed to on that link.
-    pub next: Next,
-    /// Whether some of its ports are published by this host: only then [`Port`]s are looked for.
+    pub next: FastNext,
+    /// Whether some of its ports are published by this host: only then they are looked for.
     pub has_ports: bool,
-}
-
-/// What a packet is addressed to on the link that it leaves by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// The MAC address of the container's end, or of the other end of the tunnel.
-    Mac(Mac),
-    /// A neighbour, whose MAC address the kernel finds.
-    Hop(IpAddr),
-}
-
-/// A port of an endpoint that this host publishes: what is said through it takes the routes, and is translated there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Port {
-    /// The endpoint's address.
-    pub address: IpAddr,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Number.
-    pub number: u16,
 }
 
 /// Bytes of `struct port`.
 pub(crate) const PORT_BYTES: usize = 20;
 
-impl Port {
-    pub(crate) fn to_bytes(self) -> [u8; PORT_BYTES] {
-        let mut bytes = [0; PORT_BYTES];
-        bytes[..16].copy_from_slice(&address_bytes(self.address));
-        bytes[16..18].copy_from_slice(&self.number.to_be_bytes());
-        bytes[18] = self.protocol.number();
-        bytes
-    }
+pub(crate) fn port_bytes(port: FastPort) -> [u8; PORT_BYTES] {
+    let mut bytes = [0; PORT_BYTES];
+    bytes[..16].copy_from_slice(&address_bytes(port.address));
+    bytes[16..18].copy_from_slice(&port.number.to_be_bytes());
+    bytes[18] = port.protocol.number();
+    bytes
+}
 
-    /// None of a protocol that nobody publishes.
-    pub(crate) fn from_bytes(bytes: &[u8; PORT_BYTES]) -> Option<Self> {
-        let mut address = [0; 16];
-        address.copy_from_slice(&bytes[..16]);
-        Some(Self {
-            address: address_of(address),
-            protocol: Protocol::ALL.into_iter().find(|protocol| protocol.number() == bytes[18])?,
-            number: u16::from_be_bytes([bytes[16], bytes[17]]),
-        })
-    }
+/// None of a protocol that nobody publishes.
+pub(crate) fn port_of(bytes: &[u8; PORT_BYTES]) -> Option<FastPort> {
+    let mut address = [0; 16];
+    address.copy_from_slice(&bytes[..16]);
+    Some(FastPort {
+        address: address_of(address),
+        protocol: Protocol::ALL.into_iter().find(|protocol| protocol.number() == bytes[18])?,
+        number: u16::from_be_bytes([bytes[16], bytes[17]]),
+    })
 }
 
 /// Bytes of `struct entry`.
@@ -70,11 +49,11 @@ impl Entry {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[..4].copy_from_slice(&self.device.to_ne_bytes());
         bytes[4..8].copy_from_slice(&self.mtu.to_ne_bytes());
-        bytes[8..24].copy_from_slice(&self.network);
+        bytes[8..24].copy_from_slice(self.network.as_bytes());
         bytes[30] = u8::from(self.has_ports);
         match self.next {
-            Next::Mac(mac) => bytes[24..30].copy_from_slice(&mac.bytes()),
-            Next::Hop(address) => {
+            FastNext::Mac(mac) => bytes[24..30].copy_from_slice(&mac.bytes()),
+            FastNext::Hop(address) => {
                 bytes[31] = 1;
                 bytes[32..].copy_from_slice(&address_bytes(address));
             }
@@ -90,9 +69,10 @@ impl Entry {
         mac.copy_from_slice(&bytes[24..30]);
         next_hop.copy_from_slice(&bytes[32..]);
         let next = match bytes[31] {
-            0 => Next::Mac(Mac::from_bytes(mac)),
-            _ => Next::Hop(address_of(next_hop)),
+            0 => FastNext::Mac(Mac::from_bytes(mac)),
+            _ => FastNext::Hop(address_of(next_hop)),
         };
+        let network = NetworkId::from_bytes(network);
         Self { device: word(0), mtu: word(4), network, next, has_ports: bytes[30] != 0 }
     }
 }

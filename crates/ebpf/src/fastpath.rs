@@ -1,12 +1,15 @@
 //! The loaded programs with their tables.
 
 use crate::EbpfError;
-use crate::entry::{ENTRY_BYTES, Entry, PORT_BYTES, Port, address_bytes, address_of, length, prefix_of};
+use crate::entry::{
+    ENTRY_BYTES, Entry, PORT_BYTES, address_bytes, address_of, length, port_bytes, port_of, prefix_of,
+};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData, MapError};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use hopsack_types::Cidr;
+use hopsack_types::fastpath::FastPort;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -104,22 +107,22 @@ impl FastPath {
     }
 
     /// All published ports.
-    pub fn published(&self) -> Result<BTreeSet<Port>, EbpfError> {
+    pub fn published(&self) -> Result<BTreeSet<FastPort>, EbpfError> {
         let all: Result<Vec<_>, MapError> = self.published.keys().collect();
-        all.map(|keys| keys.iter().filter_map(Port::from_bytes).collect())
+        all.map(|keys| keys.iter().filter_map(port_of).collect())
             .map_err(|error| EbpfError::new("read", "the fast path's published ports", &error))
     }
 
     /// Has a port of an endpoint take the routes, once the endpoint's entry says that it has any.
-    pub fn set_published(&mut self, port: Port) -> Result<(), EbpfError> {
+    pub fn set_published(&mut self, port: FastPort) -> Result<(), EbpfError> {
         self.published
-            .insert(port.to_bytes(), 1, 0)
+            .insert(port_bytes(port), 1, 0)
             .map_err(|error| EbpfError::new("add to the fast path", port.address, &error))
     }
 
     /// Has it take the routes no more.
-    pub fn remove_published(&mut self, port: Port) -> Result<(), EbpfError> {
-        let gone = self.published.remove(&port.to_bytes());
+    pub fn remove_published(&mut self, port: FastPort) -> Result<(), EbpfError> {
+        let gone = self.published.remove(&port_bytes(port));
         gone_already(gone).map_err(|error| EbpfError::new("remove from the fast path", port.address, &error))
     }
 

@@ -10,6 +10,6 @@ mod fastpath;
 #[cfg(test)]
 mod verdict_tests;
 
-pub use entry::{Entry, Next, Port};
+pub use entry::Entry;
 pub use error::EbpfError;
 pub use fastpath::{FastPath, Program};

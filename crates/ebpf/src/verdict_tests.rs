@@ -1,8 +1,9 @@
 //! The programs' verdicts on single packets, by the kernel itself (`BPF_PROG_TEST_RUN`). Needs root.
 
-use crate::{Entry, FastPath, Next, Port, Program};
+use crate::{Entry, FastPath, Program};
 use aya::programs::{TestRun, TestRunOptions};
-use hopsack_types::{Mac, Protocol};
+use hopsack_types::fastpath::{FastNext, FastPort};
+use hopsack_types::{Mac, NetworkId, Protocol};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// `TC_ACT_UNSPEC` and `TC_ACT_REDIRECT` of `linux/pkt_cls.h`.
@@ -12,8 +13,8 @@ const FORWARDED: u32 = 7;
 /// Where a test packet comes in: `lo`, whose MAC address is all zeros.
 const HERE: u32 = 1;
 const ELSEWHERE: u32 = 9;
-const WEB: [u8; 16] = [1; 16];
-const SHOP: [u8; 16] = [2; 16];
+const WEB: NetworkId = NetworkId::from_bytes([1; 16]);
+const SHOP: NetworkId = NetworkId::from_bytes([2; 16]);
 /// Bytes of `struct __sk_buff`, and where in it the kernel takes a test's `ifindex` and `gso_size`.
 const CONTEXT: usize = 192;
 const IFINDEX_AT: usize = 40;
@@ -37,9 +38,9 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn entry(device: u32, network: [u8; 16], last: u8) -> Entry {
+fn entry(device: u32, network: NetworkId, last: u8) -> Entry {
     let mac = Mac::from_bytes([2, 0, 0, 0, 0, last]);
-    Entry { device, mtu: 1450, network, next: Next::Mac(mac), has_ports: false }
+    Entry { device, mtu: 1450, network, next: FastNext::Mac(mac), has_ports: false }
 }
 
 /// Two endpoints of `web` and one of `shop` here, and both networks on another host.
@@ -252,7 +253,7 @@ fn what_is_said_through_a_published_port_takes_the_routes_both_ways() {
     let mut fast = fast_path();
     let (here, far) = (ip("10.32.4.1"), ip("10.32.4.9"));
     for protocol in [Protocol::Tcp, Protocol::Sctp] {
-        fast.set_published(Port { address: here, protocol, number: 80 }).unwrap();
+        fast.set_published(FastPort { address: here, protocol, number: 80 }).unwrap();
     }
     let to = Packet { from: far, to: here, ports: [40000, 80], ..Packet::new("10.32.4.9", "10.32.4.1") };
     let back = Packet { from: here, to: far, ports: [80, 40000], ..to.clone() };
@@ -277,9 +278,9 @@ fn what_is_said_through_a_published_port_takes_the_routes_both_ways() {
     let near = Packet { from: ip("10.32.4.2"), to: here, ..to };
     fast.set_endpoint(near.from, &entry(HERE, WEB, 0xe1)).unwrap();
     assert_eq!(run(&fast, Program::FromEndpoint, &near).0, LEFT_TO_THE_KERNEL);
-    fast.remove_published(Port { address: here, protocol: Protocol::Tcp, number: 80 }).unwrap();
+    fast.remove_published(FastPort { address: here, protocol: Protocol::Tcp, number: 80 }).unwrap();
     assert_eq!(run(&fast, Program::FromEndpoint, &near).0, FORWARDED);
-    let left = Port { address: here, protocol: Protocol::Sctp, number: 80 };
+    let left = FastPort { address: here, protocol: Protocol::Sctp, number: 80 };
     assert_eq!(fast.published().unwrap().into_iter().collect::<Vec<_>>(), [left]);
 }
 
@@ -304,7 +305,7 @@ fn what_is_forwarded_is_one_hop_older_and_addressed_to_the_next_link() {
     // Of a next hop the kernel finds out the MAC address later.
     let mut direct = fast_path();
     for (prefix, next_hop) in [("10.32.4.8/29", "192.0.2.2"), ("fd32::8:0/112", "2001:db8::2")] {
-        let entry = Entry { next: Next::Hop(ip(next_hop)), ..entry(HERE, WEB, 0) };
+        let entry = Entry { next: FastNext::Hop(ip(next_hop)), ..entry(HERE, WEB, 0) };
         direct.set_remote(prefix.parse().unwrap(), &entry).unwrap();
         assert_eq!(direct.remotes().unwrap()[&prefix.parse().unwrap()], entry);
     }

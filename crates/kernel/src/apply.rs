@@ -27,9 +27,10 @@ pub(crate) use fastpath::{FastKey, hook_name, port_name};
 use crate::{Applied, Failure, KernelError, Table};
 use hopsack_plan::delta::DeltaTable;
 use hopsack_plan::state::{
-    Container, FastEntry, FastHook, FastPort, HostState, Link, LinkKind, MAIN_TABLE, MarkRule, Route,
-    RouteKey, RouteTarget,
+    Container, FastEntry, FastHook, HostState, Link, LinkKind, MAIN_TABLE, MarkRule, Route, RouteKey,
+    RouteTarget,
 };
+use hopsack_types::fastpath::FastPort;
 use hopsack_types::firewall::Firewall;
 use hopsack_types::{Cidr, Family, HostPort, IfName, Mac};
 use ipnet::IpNet;

@@ -9,9 +9,8 @@ use crate::apply::{
 use crate::{Applied, Kernel, KernelError, Silent, Table};
 use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_plan::HostState;
-use hopsack_plan::state::{
-    Container, FastEntry, FastHook, FastPort, Link, LinkKind, MarkRule, Route, RouteKey,
-};
+use hopsack_plan::state::{Container, FastEntry, FastHook, Link, LinkKind, MarkRule, Route, RouteKey};
+use hopsack_types::fastpath::FastPort;
 use hopsack_types::firewall::Firewall;
 use hopsack_types::{Family, IfName, Mac};
 use ipnet::IpNet;

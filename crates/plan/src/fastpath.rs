@@ -5,8 +5,9 @@
 //! them.
 
 use crate::paths::Way;
-use crate::state::{FastEntry, FastHook, FastNext, FastPort, HostState, LinkKind, RouteTarget};
+use crate::state::{FastEntry, FastHook, HostState, LinkKind, RouteTarget};
 use crate::survey::Survey;
+use hopsack_types::fastpath::{FastNext, FastPort};
 use hopsack_types::numbers::vtep_mac;
 use hopsack_types::{Family, HostId};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,9 @@
 //! What of this host's kernel is ours, as maps: what a plan says it should be, and what an observation says it is.
 //! One shape for both, so that the difference of two is all there is to do.
 
+use hopsack_types::fastpath::{FastNext, FastPort};
 use hopsack_types::firewall::Firewall;
-use hopsack_types::{Cidr, HostPort, IfName, Mac, NetworkId, Protocol};
+use hopsack_types::{Cidr, HostPort, IfName, Mac, NetworkId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -84,26 +85,6 @@ pub struct FastEntry {
     pub next: FastNext,
     /// Whether some of its ports are published.
     pub has_ports: bool,
-}
-
-/// What packets are addressed to on the link that they leave by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FastNext {
-    /// The MAC address of the container's end, or of the other end of the tunnel.
-    Mac(Mac),
-    /// A neighbour, whose MAC address the kernel finds.
-    Hop(IpAddr),
-}
-
-/// A port of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FastPort {
-    /// The endpoint's address.
-    pub address: IpAddr,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Number.
-    pub number: u16,
 }
 
 /// One of our links.

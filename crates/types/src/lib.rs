@@ -6,6 +6,7 @@
 pub mod address;
 pub mod container;
 pub mod fact;
+pub mod fastpath;
 pub mod firewall;
 pub mod id;
 pub mod intent;

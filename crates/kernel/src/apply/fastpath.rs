@@ -3,7 +3,8 @@
 use super::{Operations, Pass};
 use crate::Table;
 use hopsack_plan::delta::DeltaTable;
-use hopsack_plan::state::{FastEntry, FastPath, FastPort};
+use hopsack_plan::state::{FastEntry, FastPath};
+use hopsack_types::fastpath::FastPort;
 use hopsack_types::{Cidr, IfName};
 use std::fmt::Display;
 use std::net::IpAddr;

@@ -5,12 +5,13 @@
 
 use crate::KernelError;
 use crate::apply::FastKey;
-use hopsack_ebpf::{Entry, FastPath as Loaded, Next, Port, Program};
+use hopsack_ebpf::{Entry, FastPath as Loaded, Program};
 use hopsack_netlink::Socket;
 use hopsack_netlink::link::Link as Found;
-use hopsack_plan::state::{FastEntry, FastHook, FastNext, FastPath, FastPort};
+use hopsack_plan::state::{FastEntry, FastHook, FastPath};
+use hopsack_types::IfName;
+use hopsack_types::fastpath::FastPort;
 use hopsack_types::numbers::{ENDPOINT_BLOCK, TUNNEL_BLOCK};
-use hopsack_types::{IfName, NetworkId};
 use std::collections::BTreeMap;
 
 /// The fast path of one network namespace. Nothing is loaded before it is asked for.
@@ -55,16 +56,11 @@ impl LinuxFastPath {
         let observed = |entry: Entry| FastEntry {
             device: all.get(&entry.device).map_or_else(IfName::loopback, |link| link.name.clone()),
             mtu: entry.mtu,
-            network: NetworkId::from_bytes(entry.network),
-            next: match entry.next {
-                Next::Mac(mac) => FastNext::Mac(mac),
-                Next::Hop(address) => FastNext::Hop(address),
-            },
+            network: entry.network,
+            next: entry.next,
             has_ports: entry.has_ports,
         };
-        let port =
-            |port: Port| FastPort { address: port.address, protocol: port.protocol, number: port.number };
-        state.published = loaded.published()?.into_iter().map(port).collect();
+        state.published = loaded.published()?;
         let endpoints = loaded.endpoints()?;
         state.endpoints = endpoints.into_iter().map(|(address, entry)| (address, observed(entry))).collect();
         let remotes = loaded.remotes()?;
@@ -82,23 +78,19 @@ impl LinuxFastPath {
 
     /// Has a port of an endpoint take the routes.
     pub fn set_port(&mut self, port: &FastPort) -> Result<(), KernelError> {
-        Ok(self.loaded()?.set_published(port_of(port))?)
+        Ok(self.loaded()?.set_published(*port)?)
     }
 
     /// Has it take them no more.
     pub fn remove_port(&mut self, port: &FastPort) -> Result<(), KernelError> {
         let Some(loaded) = &mut self.loaded else { return Ok(()) };
-        Ok(loaded.remove_published(port_of(port))?)
+        Ok(loaded.remove_published(*port)?)
     }
 
     /// Adds an entry or changes it; `device` is the number of its link.
     pub fn set_entry(&mut self, key: FastKey, entry: &FastEntry, device: u32) -> Result<(), KernelError> {
         let FastEntry { mtu, network, next, has_ports, .. } = *entry;
-        let next = match next {
-            FastNext::Mac(mac) => Next::Mac(mac),
-            FastNext::Hop(address) => Next::Hop(address),
-        };
-        let entry = Entry { device, mtu, network: *network.as_bytes(), next, has_ports };
+        let entry = Entry { device, mtu, network, next, has_ports };
         let loaded = self.loaded()?;
         match key {
             FastKey::Endpoint(address) => loaded.set_endpoint(address, &entry)?,
@@ -143,8 +135,4 @@ impl LinuxFastPath {
         }
         Ok(())
     }
-}
-
-const fn port_of(port: &FastPort) -> Port {
-    Port { address: port.address, protocol: port.protocol, number: port.number }
 }

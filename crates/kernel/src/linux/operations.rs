@@ -10,8 +10,9 @@ use hopsack_netlink::route::{Kind as RouteKind, Route as NetlinkRoute};
 use hopsack_netlink::rule::Rule;
 use hopsack_netlink::sysctl;
 use hopsack_plan::state::{
-    Container, FastEntry, FastHook, FastPort, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget,
+    Container, FastEntry, FastHook, Link, LinkKind, MarkRule, Route, RouteKey, RouteTarget,
 };
+use hopsack_types::fastpath::FastPort;
 use hopsack_types::firewall::Firewall;
 use hopsack_types::numbers::ROUTE_PROTOCOL;
 use hopsack_types::{Family, IfName, Mac};

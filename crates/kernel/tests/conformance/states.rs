@@ -2,9 +2,9 @@
 
 use hopsack_plan::HostState;
 use hopsack_plan::state::{
-    Container, FastEntry, FastHook, FastNext, FastPort, Link, LinkKind, MAIN_TABLE, MarkRule, Route,
-    RouteKey, RouteTarget,
+    Container, FastEntry, FastHook, Link, LinkKind, MAIN_TABLE, MarkRule, Route, RouteKey, RouteTarget,
 };
+use hopsack_types::fastpath::{FastNext, FastPort};
 use hopsack_types::firewall::{Chain, ChainKind, Field, FieldKind, Hook, HookPoint, Rule, Set};
 use hopsack_types::{Cidr, Family, IfName, Mac, NetworkId, Protocol};
 use std::collections::BTreeMap;

@@ -3,8 +3,9 @@
 use crate::cluster::{ALL, DB, H2, H3, WEB, cidr, device, ip, view};
 use crate::ports::{published, with_ports};
 use crate::routed::{look_up, main_route, views};
-use hopsack_plan::state::{FastEntry, FastHook, FastNext, FastPort, LinkKind, Route, RouteTarget};
+use hopsack_plan::state::{FastEntry, FastHook, LinkKind, Route, RouteTarget};
 use hopsack_plan::{Features, HostState, plan};
+use hopsack_types::fastpath::{FastNext, FastPort};
 use hopsack_types::numbers::vtep_mac;
 use hopsack_types::{ChosenBy, Protocol};
 use proptest::prelude::*;
