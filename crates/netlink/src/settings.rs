@@ -4,6 +4,7 @@
 //! What must not live here: which settings matter.
 
 use crate::error::NetlinkError;
+use crate::link::LINK_HEADER;
 use crate::socket::Socket;
 use crate::sysctl;
 use netlink_packet_core::{NetlinkBuffer, NlasIterator};
@@ -16,8 +17,6 @@ use std::collections::{BTreeMap, HashMap};
 /// Milliseconds in a clock tick of user space (`USER_HZ`, 100 a second), in which `/proc/sys` tells a `proxy_delay`
 /// (arp(7)) and netlink does not.
 const TICK_MILLISECONDS: u64 = 10;
-/// Bytes of `struct ifinfomsg` (rtnetlink(7)), whose number of the link stands at 4.
-const LINK_HEADER: usize = 16;
 /// Bytes of `struct ndtmsg` of `linux/neighbour.h`.
 const NEIGHBOUR_TABLE_HEADER: usize = 4;
 /// `IFLA_INET_CONF` and `IFLA_INET6_CONF` of `linux/if_link.h`.
@@ -142,6 +141,7 @@ fn attribute<T>(attributes: &[u8], kind: u16, read: impl Fn(&[u8]) -> Option<T>)
 /// Number, name and settings of a link.
 fn settings_of(message: &NetlinkBuffer<&[u8]>) -> Option<(u32, String, LinkSettings)> {
     let payload = message.payload();
+    // `ifi_index` of `struct ifinfomsg`.
     let index = u32::from_ne_bytes(*payload.get(4..)?.first_chunk()?);
     let (mut name, mut settings) = (None, LinkSettings::default());
     for attribute in NlasIterator::new(payload.get(LINK_HEADER..)?).filter_map(Result::ok) {

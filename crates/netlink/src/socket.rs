@@ -48,15 +48,20 @@ pub struct Socket {
 }
 
 /// Messages read in full.
-#[derive(Default)]
-struct Decoded {
-    messages: Vec<RouteNetlinkMessage>,
+struct Decoded<T> {
+    messages: Vec<T>,
     skipped: u64,
 }
 
-impl Decoded {
-    fn take(&mut self, message: &NetlinkBuffer<&[u8]>) {
-        match decode(message) {
+impl<T> Default for Decoded<T> {
+    fn default() -> Self {
+        Self { messages: Vec::new(), skipped: 0 }
+    }
+}
+
+impl<T> Decoded<T> {
+    fn take(&mut self, message: Option<T>) {
+        match message {
             Some(message) => self.messages.push(message),
             None => self.skipped += 1,
         }
@@ -122,7 +127,18 @@ impl Socket {
         what: &'static str,
         request: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let decoded = self.visit(what, request, Decoded::take)?;
+        self.dump_as(what, request, decode)
+    }
+
+    /// The same for who decodes messages in a way of its own, which answers None for one that cannot be.
+    pub(crate) fn dump_as<T>(
+        &mut self,
+        what: &'static str,
+        request: &RouteNetlinkMessage,
+        decode: impl Fn(&NetlinkBuffer<&[u8]>) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let take = |decoded: &mut Decoded<T>, message: &NetlinkBuffer<&[u8]>| decoded.take(decode(message));
+        let decoded = self.visit(what, request, take)?;
         self.skipped += decoded.skipped;
         Ok(decoded.messages)
     }
@@ -154,7 +170,7 @@ impl Socket {
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
         let mut decoded = Decoded::default();
-        let done = self.exchange(task, request, flags, |message| decoded.take(message));
+        let done = self.exchange(task, request, flags, |message| decoded.take(decode(message)));
         self.skipped += decoded.skipped;
         done.map(|_| decoded.messages)
     }
