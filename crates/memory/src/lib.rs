@@ -25,8 +25,8 @@ pub fn share_one_heap() {
     }
 }
 
-/// Gives the kernel back every page that holds nothing any more, also between what is still held. Takes a millisecond for
-/// some megabytes, during which nobody else can allocate.
+/// Gives the kernel back every page that holds nothing any more, also between what is still held. Nobody else can
+/// allocate meanwhile.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "nothing safe asks the allocator for this")]
