@@ -3,8 +3,10 @@
 //!
 //! What must not live here: what a plan holds (the `plan` crate), how it is done (the `kernel` crate).
 
+pub mod access;
 pub mod originals;
 pub mod paths;
 pub mod planner;
 pub mod reconciler;
+pub mod settings;
 pub mod underlay;

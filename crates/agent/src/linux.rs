@@ -11,7 +11,7 @@ use crate::agent::{Agent, DockerReport, Service};
 use crate::entropy::{Entropy, SystemClock};
 use crate::error::AgentError;
 use crate::events;
-use crate::kernel::reconciler::{Blocking, KernelAccess};
+use crate::kernel::access::{Blocking, KernelAccess};
 use crate::kernel::underlay::{Scout, UnderlayError};
 use crate::parts::Parts;
 use crate::statedir::StateDir;
@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use holds::KernelPorts;
 use hopsack_api::{Api, server};
 use hopsack_docker::{DockerEngine, DockerStatus, EngineState, FrontDoor};
-use hopsack_kernel::{LinuxKernel, Surroundings, surroundings};
+use hopsack_kernel::{LinuxKernel, LinuxSettings, Surroundings, surroundings};
 use hopsack_plan::Features;
 use hopsack_types::HostName;
 use nix::fcntl::{Flock, FlockArg};
@@ -79,7 +79,7 @@ pub async fn run(config: Config, tell: impl Fn(Phase)) -> Result<(), AgentError>
     for remark in &found.remarks {
         tracing::warn!("{remark}");
     }
-    let kernel = LinuxKernel::new()?;
+    let (kernel, settings) = (LinuxKernel::new()?, LinuxSettings::new()?);
     let dirty = Arc::new(Notify::new());
     let moved = Arc::new(Notify::new());
     let changed = dirty.clone();
@@ -89,7 +89,7 @@ pub async fn run(config: Config, tell: impl Fn(Phase)) -> Result<(), AgentError>
         control_port: config.control_port,
         machine_name: machine_name(),
         boot: boot()?,
-        kernel: KernelAccess::new(Box::new(kernel), Blocking::Thread),
+        kernel: KernelAccess::new(Box::new(kernel), Box::new(settings), Blocking::Thread),
         features: Features { fast_path: found.features.fast_path && config.fast_path, ..found.features },
         dirty,
         moved: moved.clone(),

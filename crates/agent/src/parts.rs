@@ -3,8 +3,8 @@
 use crate::endpoints::ports::HostPorts;
 use crate::entropy::{Clock, Entropy};
 use crate::error::AgentError;
+use crate::kernel::access::{Blocking, KernelAccess};
 use crate::kernel::paths::Prober;
-use crate::kernel::reconciler::{Blocking, KernelAccess};
 use crate::kernel::underlay::Scout;
 use crate::statedir::StateDir;
 use crate::talk::transport::Wire;

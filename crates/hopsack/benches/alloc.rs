@@ -9,7 +9,7 @@ use hopsack_agent::addresses::journal::JournalFile;
 use hopsack_agent::entropy::Entropy;
 use hopsack_agent::error::AgentError;
 use hopsack_agent::intent::copy::IntentAt;
-use hopsack_agent::kernel::reconciler::Blocking;
+use hopsack_agent::kernel::access::Blocking;
 use hopsack_agent::statedir::StateDir;
 use hopsack_ipam::{Allocator, Book, COOL_DOWN, Handle};
 use hopsack_lab::LabError;

@@ -1,6 +1,7 @@
 //! A host with many endpoints: what one more takes, what it takes to put all of them back, and what the agent costs
 //! while nothing happens.
 
+use crate::idle::{memory, processor_time};
 use crate::report::{Bar, Report, Row};
 use crate::sample::Sample;
 use crate::{Effort, PROGRAM};
@@ -25,8 +26,6 @@ const CREATED: usize = 100;
 const SOON: Duration = Duration::from_secs(120);
 /// How long the agent is watched while nothing happens.
 const IDLE: Duration = Duration::from_secs(10);
-/// Clock ticks in a second (`USER_HZ`), in which /proc/PID/stat counts (proc_pid_stat(5)).
-const TICKS: f64 = 100.0;
 
 /// All rows about many endpoints.
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), LabError> {
@@ -145,18 +144,8 @@ fn put_back(host: &Host, many: usize) -> Result<f64, LabError> {
 
 /// Megabytes that the agent has in memory, and the part of a core that it takes while nothing happens, percent.
 fn idle(host: &Host) -> Result<(f64, f64), LabError> {
-    let pid = host.service(AGENT)?.pid.unwrap_or_default();
-    let ticks = || -> Result<f64, LabError> {
-        let stat = host.run(&["cat", &format!("/proc/{pid}/stat")])?;
-        // User and system time, the 14th and 15th field; the second may hold blanks, and ends with a bracket.
-        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-        Ok(fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum())
-    };
-    let (before, begin) = (ticks()?, Instant::now());
+    let (before, begin) = (processor_time(host)?, Instant::now());
     thread::sleep(IDLE);
-    let core = (ticks()? - before) / TICKS / begin.elapsed().as_secs_f64() * 100.0;
-    let status = host.run(&["cat", &format!("/proc/{pid}/status")])?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let kilobytes: f64 = resident.and_then(|number| number.trim().parse().ok()).unwrap_or(f64::NAN);
-    Ok((kilobytes / 1024.0, core))
+    let core = (processor_time(host)? - before) / begin.elapsed().as_secs_f64() * 100.0;
+    Ok((memory(host)?, core))
 }

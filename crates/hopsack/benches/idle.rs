@@ -69,7 +69,7 @@ fn of_agent(host: &Host, file: &str) -> Result<String, LabError> {
 }
 
 /// What it holds in memory, MB.
-fn memory(host: &Host) -> Result<f64, LabError> {
+pub fn memory(host: &Host) -> Result<f64, LabError> {
     let status = of_agent(host, "status")?;
     let kilobytes =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
@@ -77,7 +77,7 @@ fn memory(host: &Host) -> Result<f64, LabError> {
 }
 
 /// What it has taken of a processor so far, with the programs that it has run, s.
-fn processor_time(host: &Host) -> Result<f64, LabError> {
+pub fn processor_time(host: &Host) -> Result<f64, LabError> {
     let stat = of_agent(host, "stat")?;
     // The second field is the command in parentheses and may hold anything, so count from its end: then fields 14 to
     // 17 are user and system time, of itself and of its children (proc(5)).

@@ -6,7 +6,7 @@
 use crate::apply::{
     FastKey, Operations, Published, apply, device_of, hook_name, is_of_link, port_name, route_name, rule_name,
 };
-use crate::{Applied, Kernel, KernelError, Silent, Table};
+use crate::{Applied, Kernel, KernelError, Settings, Table};
 use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, FastEntry, FastHook, Link, LinkKind, MarkRule, Route, RouteKey};
@@ -14,7 +14,7 @@ use hopsack_types::fastpath::FastPort;
 use hopsack_types::firewall::Firewall;
 use hopsack_types::{Family, IfName, Mac};
 use ipnet::IpNet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -160,11 +160,19 @@ impl Kernel for FakeKernel {
         apply(&mut *self.lock(), observed, desired)
     }
 
-    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
-        let state = &self.lock().state;
-        let mut sysctls = state.sysctls.clone();
-        sysctls.retain(|name, _| left.sysctls.contains_key(name));
-        Ok(Silent { sysctls, forward_accept: state.forward_accept.clone() })
+    fn observe_forward_accept(&mut self, _left: &BTreeSet<Family>) -> Result<BTreeSet<Family>, KernelError> {
+        Ok(self.lock().state.forward_accept.clone())
+    }
+}
+
+impl Settings for FakeKernel {
+    fn differing(
+        &mut self,
+        expected: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Option<String>>, KernelError> {
+        let there = &self.lock().state.sysctls;
+        let differing = expected.iter().filter(|(name, value)| there.get(*name) != Some(value));
+        Ok(differing.map(|(name, _)| (name.clone(), there.get(name).cloned())).collect())
     }
 }
 

@@ -15,7 +15,7 @@ pub use apply::FIREWALL;
 pub use error::KernelError;
 pub use fake::{FakeKernel, Fault};
 pub use features::{FeatureReport, probe};
-pub use linux::{LinuxKernel, OwnChanges};
+pub use linux::{LinuxKernel, LinuxSettings, OwnChanges};
 pub use surroundings::{DefaultRoute, DeviceAddress, Surroundings, surroundings};
 pub use watch::{Watch, watch};
 
@@ -33,18 +33,19 @@ pub trait Kernel: Send {
     /// that could not be changed; objects on a link that could not be made are not told again.
     fn apply(&mut self, observed: HostState, desired: &HostState) -> Applied;
 
-    /// Of what was `left` there, that which others can change without a notice from the kernel. Cheap enough to be
-    /// called often.
-    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError>;
+    /// In which families what others may have put in the way of ours lets it pass, as in [`HostState`]. Not every change
+    /// of that is told. Cheap enough to be called often.
+    fn observe_forward_accept(&mut self, left: &BTreeSet<Family>) -> Result<BTreeSet<Family>, KernelError>;
 }
 
-/// What changes without a notice from the kernel.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Silent {
-    /// As in [`HostState`]: settings below `/proc/sys`; those that do not exist are left out.
-    pub sysctls: BTreeMap<String, String>,
-    /// As in [`HostState`]: the forward chains of others may be those of the older `iptables`, which tells nobody.
-    pub forward_accept: BTreeSet<Family>,
+/// A kernel's settings below `/proc/sys`, of which no change is told. Apart from [`Kernel`], for with many links a look
+/// takes long, and nothing shall wait for it. Blocking; always in the same network namespace.
+pub trait Settings: Send {
+    /// Of these settings those that do not have these values, with what they have; none: there is no such setting.
+    fn differing(
+        &mut self,
+        expected: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Option<String>>, KernelError>;
 }
 
 /// What an apply did.

@@ -14,7 +14,7 @@ mod operations;
 mod own;
 
 use crate::apply::{Published, apply};
-use crate::{Applied, Kernel, KernelError, Silent};
+use crate::{Applied, Kernel, KernelError, Settings};
 pub(crate) use fastpath::LinuxFastPath;
 use forward::ForwardChains;
 use hopsack_netlink::Socket;
@@ -23,12 +23,12 @@ use hopsack_netlink::generation::generation;
 use hopsack_netlink::link::LinkChange;
 use hopsack_nft::{Nft, only_elements};
 use hopsack_plan::HostState;
-use hopsack_types::IfName;
 use hopsack_types::firewall::{Firewall, SetChange};
 use hopsack_types::numbers::NFT_TABLE;
+use hopsack_types::{Family, IfName};
 pub(crate) use observe::is_ours;
 pub use own::OwnChanges;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How long what we wrote is believed to be there without reading it.
@@ -152,7 +152,13 @@ impl Kernel for LinuxKernel {
         if self.socket.skipped() > skipped {
             tracing::debug!("this kernel lists objects in a form that is newer than this program");
         }
-        state.sysctls = self.socket.settings(desired.sysctls.keys())?;
+        state.sysctls = desired.sysctls.clone();
+        for (name, value) in self.socket.differing_settings(&desired.sysctls)? {
+            match value {
+                Some(value) => state.sysctls.insert(name, value),
+                None => state.sysctls.remove(&name),
+            };
+        }
         // Read before the rules: what changes between is then found at the next look.
         let generation = generation()?;
         state.firewall = self.observe_firewall(generation)?;
@@ -166,8 +172,26 @@ impl Kernel for LinuxKernel {
         apply(self, observed, desired)
     }
 
-    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
-        let sysctls = self.socket.settings(left.sysctls.keys())?;
-        Ok(Silent { sysctls, forward_accept: self.forward.observe(&left.forward_accept, generation()?) })
+    fn observe_forward_accept(&mut self, left: &BTreeSet<Family>) -> Result<BTreeSet<Family>, KernelError> {
+        Ok(self.forward.observe(left, generation()?))
+    }
+}
+
+/// The settings of the network namespace that the process is in.
+pub struct LinuxSettings(Socket);
+
+impl LinuxSettings {
+    /// Those of the calling thread's network namespace.
+    pub fn new() -> Result<Self, KernelError> {
+        Ok(Self(Socket::open()?))
+    }
+}
+
+impl Settings for LinuxSettings {
+    fn differing(
+        &mut self,
+        expected: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Option<String>>, KernelError> {
+        Ok(self.0.differing_settings(expected)?)
     }
 }

@@ -287,7 +287,13 @@ fn many_settings_read_together_are_as_their_files_have_them() {
             let read = |name: &String| Some((name.clone(), sysctl::read(name).unwrap()?));
             names.iter().filter_map(read).collect::<BTreeMap<_, _>>()
         };
-        assert_eq!(socket.settings(names.iter()).unwrap(), by_file());
+        let unlike: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), "other".to_owned())).collect();
+        let mut told = || {
+            let differing = socket.differing_settings(&unlike).unwrap();
+            assert_eq!(differing.len(), names.len(), "{differing:?}");
+            differing.into_iter().filter_map(|(name, value)| Some((name, value?))).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(told(), by_file());
         // Each with a value that no other has, as far as the kernel takes it.
         for (number, setting) in (0_u32..).zip(&of("b1")) {
             // Times are kept in the kernel's ticks, of which two of these may be one.
@@ -300,12 +306,13 @@ fn many_settings_read_together_are_as_their_files_have_them() {
             let kept = if setting.ends_with("rp_filter") { 2 } else { kept };
             sysctl::write(setting, &kept.to_string()).unwrap();
         }
-        let together = socket.settings(names.iter()).unwrap();
+        let together = told();
         assert_eq!(together, by_file());
         assert_eq!(together["net/ipv4/neigh/b1/proxy_delay"], "10");
         assert_eq!(together["net/ipv6/conf/b1/accept_ra"], "14");
         assert!(!together.contains_key("net/ipv6/conf/b3/accept_ra"), "{together:?}");
         assert!(!together.contains_key("net/ipv4/conf/gone/proxy_arp"), "{together:?}");
+        assert_eq!(socket.differing_settings(&together).unwrap(), BTreeMap::new());
     });
 }
 

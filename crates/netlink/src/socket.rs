@@ -138,29 +138,30 @@ impl Socket {
         decode: impl Fn(&NetlinkBuffer<&[u8]>) -> Option<T>,
     ) -> Result<Vec<T>, NetlinkError> {
         let take = |decoded: &mut Decoded<T>, message: &NetlinkBuffer<&[u8]>| decoded.take(decode(message));
-        let decoded = self.visit(what, request, take)?;
-        self.skipped += decoded.skipped;
-        Ok(decoded.messages)
+        for _ in 0..DUMP_TRIES {
+            let (decoded, interrupted) = self.visit(what, request, take)?;
+            if !interrupted {
+                self.skipped += decoded.skipped;
+                return Ok(decoded.messages);
+            }
+        }
+        Err(NetlinkError::Unsteady { what, tries: DUMP_TRIES })
     }
 
-    /// The same for who needs a small part of each message only: `visit` puts it into what is answered.
+    /// Reads a whole table once, for who needs a small part of each message only: `visit` puts it into what is answered.
+    /// With it comes whether the table changed meanwhile, so that objects may be left out or told twice.
     pub(crate) fn visit<T: Default>(
         &mut self,
         what: &'static str,
         request: &RouteNetlinkMessage,
         visit: impl Fn(&mut T, &NetlinkBuffer<&[u8]>),
-    ) -> Result<T, NetlinkError> {
+    ) -> Result<(T, bool), NetlinkError> {
         let task = Task { operation: "read", object: &what };
-        for _ in 0..DUMP_TRIES {
-            let mut found = T::default();
-            let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let interrupted =
-                self.exchange(&task, request.clone(), flags, |message| visit(&mut found, message))?;
-            if !interrupted {
-                return Ok(found);
-            }
-        }
-        Err(NetlinkError::Unsteady { what, tries: DUMP_TRIES })
+        let mut found = T::default();
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let interrupted =
+            self.exchange(&task, request.clone(), flags, |message| visit(&mut found, message))?;
+        Ok((found, interrupted))
     }
 
     fn transact(

@@ -4,7 +4,7 @@
 //! What must not live here: what records mean (the `ipam` crate).
 
 use crate::error::AgentError;
-use crate::kernel::reconciler::Blocking;
+use crate::kernel::access::Blocking;
 use crate::statedir::StateDir;
 use hopsack_ipam::journal::{self, Record, Tear};
 use hopsack_ipam::{Book, COOL_DOWN};

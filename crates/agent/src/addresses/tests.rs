@@ -1,7 +1,7 @@
 //! A disk that is full: who has an address keeps it, nobody else gets one, and nothing grows.
 
 use super::*;
-use crate::kernel::reconciler::Blocking;
+use crate::kernel::access::Blocking;
 use crate::statedir::StateDir;
 use futures::FutureExt;
 use futures::future::join_all;

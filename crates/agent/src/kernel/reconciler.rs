@@ -3,22 +3,21 @@
 //! It runs when something else is wanted, when the kernel says that something changed, and at a deadline, because
 //! not every change is told. What must not live here: what should be (the planner).
 
+use crate::kernel::access::{Differing, KernelAccess, SharedSettings};
 use crate::kernel::originals::Originals;
 use crate::kernel::planner::Wanted;
+use crate::kernel::settings::SettingsLooks;
 use crate::metrics::Meters;
 use hopsack_api::KernelStatus;
-use hopsack_kernel::{Applied, Kernel, Silent};
+use hopsack_kernel::{Applied, Kernel, KernelError};
 use hopsack_plan::HostState;
 use hopsack_store::watch;
 use hopsack_types::Generation;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// Some things change in silence, and must be back in a second, on a busy machine too. With a thousand endpoints a look
-/// takes 20 ms.
-const SILENT: Duration = Duration::from_millis(400);
 /// How long looks that are due wait for what else is wanted.
 const PUT_OFF: Duration = Duration::from_millis(200);
 /// A look at everything, should a change not have been told.
@@ -28,53 +27,12 @@ const GATHER: Duration = Duration::from_millis(20);
 /// After a failure, try again this much later.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How kernel calls, which block, are kept from the runtime's threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blocking {
-    /// On a thread for blocking work: the real kernel.
-    Thread,
-    /// In place: a fake kernel, which never blocks, in a simulation whose order of events must not depend on threads.
-    Inline,
-}
-
-/// The kernel, shared by the calls that are made of it one after another.
-#[derive(Clone)]
-pub struct KernelAccess {
-    kernel: Arc<Mutex<Box<dyn Kernel>>>,
-    blocking: Blocking,
-}
-
-impl KernelAccess {
-    /// Wraps a kernel.
-    pub fn new(kernel: Box<dyn Kernel>, blocking: Blocking) -> Self {
-        Self { kernel: Arc::new(Mutex::new(kernel)), blocking }
-    }
-
-    async fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut dyn Kernel) -> T + Send + 'static,
-    ) -> Option<T> {
-        let kernel = self.kernel.clone();
-        let run = move || work(kernel.lock().unwrap_or_else(PoisonError::into_inner).as_mut());
-        match self.blocking {
-            Blocking::Inline => Some(run()),
-            Blocking::Thread => match tokio::task::spawn_blocking(run).await {
-                Ok(result) => Some(result),
-                Err(error) => {
-                    tracing::error!(%error, "a kernel call panicked");
-                    None
-                }
-            },
-        }
-    }
-}
-
 /// What to look at before comparing. The rest is taken to be as it was left, since nothing was heard since.
 enum Look {
     /// All that is ours.
     Everything,
-    /// Only what the kernel does not tell of.
-    Silent(Arc<HostState>),
+    /// Only what the kernel does not tell of. The settings were looked at already: these are not as they were left.
+    Silent(Arc<HostState>, Differing),
     /// Nothing, which keeps the start of a container quick.
     Nothing(Arc<HostState>),
 }
@@ -84,26 +42,28 @@ impl Look {
     const fn name(&self) -> &'static str {
         match self {
             Self::Everything => "everything",
-            Self::Silent(_) => "silent",
+            Self::Silent(..) => "silent",
             Self::Nothing(_) => "nothing",
         }
     }
 
-    fn at(
-        self,
-        kernel: &mut dyn Kernel,
-        desired: &HostState,
-    ) -> Result<Arc<HostState>, hopsack_kernel::KernelError> {
+    fn at(self, kernel: &mut dyn Kernel, desired: &HostState) -> Result<Arc<HostState>, KernelError> {
         Ok(match self {
             Self::Everything => Arc::new(kernel.observe(desired)?),
             Self::Nothing(left) => left,
-            Self::Silent(left) => {
-                let Silent { sysctls, forward_accept } = kernel.observe_silent(&left)?;
-                if sysctls == left.sysctls && forward_accept == left.forward_accept {
-                    left
-                } else {
-                    Arc::new(HostState { sysctls, forward_accept, ..HostState::clone(&left) })
+            Self::Silent(mut left, differing) => {
+                let forward_accept = kernel.observe_forward_accept(&left.forward_accept)?;
+                if !differing.is_empty() || forward_accept != left.forward_accept {
+                    let state = Arc::make_mut(&mut left);
+                    state.forward_accept = forward_accept;
+                    for (setting, value) in differing {
+                        match value {
+                            Some(value) => state.sysctls.insert(setting, value),
+                            None => state.sysctls.remove(&setting),
+                        };
+                    }
                 }
+                left
             }
         })
     }
@@ -112,12 +72,13 @@ impl Look {
 /// Notes what settings are before they are changed; a look that was not at everything has not seen those that are new.
 fn keep_settings(
     originals: &mut Originals,
-    kernel: &mut dyn Kernel,
+    settings: &SharedSettings,
     observed: &HostState,
     desired: &HostState,
-) -> Result<(), hopsack_kernel::KernelError> {
+) -> Result<(), KernelError> {
     let kept = if originals.lacks(observed, desired) {
-        let Silent { sysctls, .. } = kernel.observe_silent(desired)?;
+        let there = |(setting, value): (String, Option<String>)| Some((setting, value?));
+        let sysctls = settings.differing(&desired.sysctls)?.into_iter().filter_map(there).collect();
         originals.keep(&HostState { sysctls, links: observed.links.clone(), ..HostState::default() }, desired)
     } else {
         originals.keep(observed, desired)
@@ -159,8 +120,9 @@ impl Reconciler {
 
     /// Reconciles for ever.
     pub async fn run(mut self) {
+        let mut settings = SettingsLooks::new(self.kernel.clone());
+        let mut everything_at = Instant::now() + EVERYTHING;
         let mut look = Look::Everything;
-        let (mut silent_at, mut everything_at) = (Instant::now() + SILENT, Instant::now() + EVERYTHING);
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             if wanted.generation == Generation(0) {
@@ -170,35 +132,45 @@ impl Reconciler {
                 continue;
             }
             let left = self.reconcile(&wanted, look).await;
-            let again_at = if left.is_some() { silent_at } else { Instant::now() + RETRY };
-            tokio::select! {
-                biased;
-                changed = self.wanted.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    look = left.map_or(Look::Everything, Look::Nothing);
-                }
-                () = self.dirty.notified() => {
-                    look = Look::Everything;
-                    sleep_until(Instant::now() + GATHER).await;
-                }
-                () = sleep_until(again_at) => look = left.map_or(Look::Everything, Look::Silent),
-            }
-            // A container that starts does not wait for a look, which comes right after it; but however often something
-            // else is wanted, looks are not put off for long.
-            let now = Instant::now();
-            look = match look {
-                Look::Nothing(left) if now < silent_at + PUT_OFF => Look::Nothing(left),
-                _ if now >= everything_at => Look::Everything,
-                Look::Nothing(left) => Look::Silent(left),
-                look => look,
-            };
+            let Some(next) = self.next(left, &mut settings, everything_at).await else { return };
+            look = next;
             if !matches!(look, Look::Nothing(_)) {
-                silent_at = now + SILENT;
+                settings.put_off();
             }
             if matches!(look, Look::Everything) {
-                everything_at = now + EVERYTHING;
+                everything_at = Instant::now() + EVERYTHING;
+            }
+        }
+    }
+
+    /// Waits until there may be something to do. None: nothing will ever be wanted again.
+    async fn next(
+        &mut self,
+        left: Option<Arc<HostState>>,
+        settings: &mut SettingsLooks,
+        everything_at: Instant,
+    ) -> Option<Look> {
+        let Some(left) = left else {
+            tokio::select! {
+                changed = self.wanted.changed() => changed.ok()?,
+                () = self.dirty.notified() => sleep(GATHER).await,
+                () = sleep(RETRY) => {}
+            }
+            return Some(Look::Everything);
+        };
+        // A container that starts does not wait for a look, which comes right after it; but however often something
+        // else is wanted, looks are not put off for long.
+        let overdue = Instant::now() >= settings.due().min(everything_at) + PUT_OFF;
+        tokio::select! {
+            biased;
+            changed = self.wanted.changed(), if !overdue => changed.ok().map(|()| Look::Nothing(left)),
+            () = self.dirty.notified() => {
+                sleep(GATHER).await;
+                Some(Look::Everything)
+            }
+            () = sleep_until(everything_at) => Some(Look::Everything),
+            differing = settings.next(&left) => {
+                Some(differing.map_or(Look::Everything, |differing| Look::Silent(left.clone(), differing)))
             }
         }
     }
@@ -207,13 +179,13 @@ impl Reconciler {
     async fn reconcile(&self, wanted: &Wanted, look: Look) -> Option<Arc<HostState>> {
         let (desired, originals) = (wanted.state.clone(), self.originals.clone());
         let looks = [("look", look.name())];
-        let pass = self.kernel.with(move |kernel| -> Result<Applied, hopsack_kernel::KernelError> {
+        let pass = self.kernel.with(move |kernel, settings| -> Result<Applied, KernelError> {
             let observed = look.at(kernel, &desired)?;
             if *observed == *desired {
                 return Ok(Applied::default());
             }
             let mut originals = originals.lock().unwrap_or_else(PoisonError::into_inner);
-            keep_settings(&mut originals, kernel, &observed, &desired)?;
+            keep_settings(&mut originals, settings, &observed, &desired)?;
             Ok(kernel.apply(Arc::unwrap_or_clone(observed), &desired))
         });
         let outcome = self.meters.reconcile.timed(looks, pass).await;
@@ -263,10 +235,17 @@ impl Reconciler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::access::Blocking;
+    use crate::kernel::settings::PERIOD;
     use crate::statedir::StateDir;
-    use hopsack_kernel::KernelError;
-    use hopsack_types::{IfName, Mac};
+    use hopsack_kernel::Settings;
+    use hopsack_types::{Family, IfName, Mac};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::mpsc;
     use tokio::time::advance;
+
+    const FORWARDING: &str = "net/ipv4/ip_forward";
+    const SOON: Duration = Duration::from_secs(20);
 
     type Notes = Arc<Mutex<Vec<&'static str>>>;
 
@@ -278,9 +257,9 @@ mod tests {
     }
 
     impl<F: FnMut(&[&'static str]) + Send> Kernel for Noting<F> {
-        fn observe(&mut self, _desired: &HostState) -> Result<HostState, KernelError> {
+        fn observe(&mut self, desired: &HostState) -> Result<HostState, KernelError> {
             self.notes.lock().unwrap().push("everything");
-            Ok(HostState::default())
+            Ok(HostState { sysctls: desired.sysctls.clone(), ..HostState::default() })
         }
 
         fn apply(&mut self, _observed: HostState, _desired: &HostState) -> Applied {
@@ -290,10 +269,25 @@ mod tests {
             Applied::default()
         }
 
-        fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
-            self.notes.lock().unwrap().push("silent");
-            let HostState { sysctls, forward_accept, .. } = left.clone();
-            Ok(Silent { sysctls, forward_accept })
+        fn observe_forward_accept(
+            &mut self,
+            left: &BTreeSet<Family>,
+        ) -> Result<BTreeSet<Family>, KernelError> {
+            self.notes.lock().unwrap().push("forward");
+            Ok(left.clone())
+        }
+    }
+
+    /// Settings of which each look waits for what it is to find.
+    struct Told {
+        notes: Notes,
+        answers: mpsc::Receiver<Differing>,
+    }
+
+    impl Settings for Told {
+        fn differing(&mut self, _expected: &BTreeMap<String, String>) -> Result<Differing, KernelError> {
+            self.notes.lock().unwrap().push("settings");
+            Ok(self.answers.recv_timeout(SOON).unwrap_or_default())
         }
     }
 
@@ -303,39 +297,91 @@ mod tests {
             let generation = wanted.generation.next();
             let mac = Mac::local([0, 0, 0, 0, 0, generation.0 as u8]);
             let neighbours = [((IfName::loopback(), "10.32.0.1".parse().unwrap()), mac)].into();
-            let state = HostState { neighbours, ..HostState::default() };
+            let sysctls = wanted.state.sysctls.clone();
+            let state = HostState { neighbours, sysctls, ..HostState::default() };
             *wanted = Wanted { generation, state: Arc::new(state) };
         });
     }
 
-    /// A reconciler of a kernel, and what that has noted.
-    fn start(sender: &watch::Sender<Wanted>, next: impl FnMut(&[&'static str]) + Send + 'static) -> Notes {
+    fn want_forwarding(sender: &watch::Sender<Wanted>, value: &str) {
+        let mut wanted = sender.borrow().clone();
+        Arc::make_mut(&mut wanted.state).sysctls.insert(FORWARDING.to_owned(), value.to_owned());
+        wanted.generation = wanted.generation.next();
+        sender.send_replace(wanted);
+    }
+
+    /// A reconciler of a kernel, what that has noted, and a way to end a look at its settings; without it looks find
+    /// nothing.
+    fn start(
+        sender: &watch::Sender<Wanted>,
+        blocking: Blocking,
+        next: impl FnMut(&[&'static str]) + Send + 'static,
+    ) -> (Notes, mpsc::Sender<Differing>) {
         let notes = Notes::default();
+        let (answer, answers) = mpsc::channel();
         let kernel = Noting { notes: notes.clone(), next };
+        let settings = Told { notes: notes.clone(), answers };
         let folder = tempfile::tempdir().unwrap();
         let originals = Originals::load(StateDir::open(folder.path()).unwrap(), "boot").unwrap();
-        let access = KernelAccess::new(Box::new(kernel), Blocking::Inline);
+        let access = KernelAccess::new(Box::new(kernel), Box::new(settings), blocking);
         let dirty = Arc::new(Notify::new());
         let reconciler = Reconciler::new(access, sender.subscribe(), dirty, originals, Meters::default());
         tokio::spawn(async move {
             reconciler.run().await;
             drop(folder);
         });
-        notes
+        (notes, answer)
+    }
+
+    /// Waits until these were noted last.
+    async fn noted(notes: &Notes, last: &[&str]) {
+        let deadline = Instant::now() + SOON;
+        while !notes.lock().unwrap().ends_with(last) {
+            assert!(Instant::now() < deadline, "{:?} and not {last:?}", notes.lock().unwrap());
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_wanted_does_not_wait_for_a_look_that_is_due_which_comes_right_after() {
         let sender = watch::Sender::new(Wanted::default());
         want(&sender);
-        let notes = start(&sender, |_| {});
+        let (notes, _) = start(&sender, Blocking::Inline, |_| {});
         tokio::task::yield_now().await;
         assert_eq!(*notes.lock().unwrap(), ["everything", "apply"]);
         notes.lock().unwrap().clear();
         want(&sender);
-        advance(SILENT + GATHER).await;
+        advance(PERIOD + GATHER).await;
         advance(Duration::from_millis(1)).await;
-        assert_eq!(*notes.lock().unwrap(), ["apply", "silent"]);
+        assert_eq!(*notes.lock().unwrap(), ["apply", "settings", "forward"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_does_not_wait_for_a_look_at_the_settings_that_has_begun() {
+        let sender = watch::Sender::new(Wanted::default());
+        want(&sender);
+        let (notes, answer) = start(&sender, Blocking::Thread, |_| {});
+        noted(&notes, &["settings"]).await;
+        want(&sender);
+        noted(&notes, &["settings", "apply"]).await;
+        answer.send(Differing::new()).unwrap();
+        noted(&notes, &["settings", "apply", "forward"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_setting_that_somebody_else_changed_is_put_right_and_not_one_that_we_changed_during_the_look() {
+        let sender = watch::Sender::new(Wanted::default());
+        want(&sender);
+        want_forwarding(&sender, "1");
+        let (notes, answer) = start(&sender, Blocking::Thread, |_| {});
+        noted(&notes, &["settings"]).await;
+        let found = Differing::from([(FORWARDING.to_owned(), Some("0".to_owned()))]);
+        answer.send(found.clone()).unwrap();
+        noted(&notes, &["settings", "forward", "apply", "settings"]).await;
+        want_forwarding(&sender, "0");
+        noted(&notes, &["settings", "apply"]).await;
+        answer.send(found).unwrap();
+        noted(&notes, &["settings", "apply", "forward", "settings"]).await;
     }
 
     #[tokio::test]
@@ -343,17 +389,16 @@ mod tests {
         let sender = watch::Sender::new(Wanted::default());
         want(&sender);
         let (endless, begin) = (sender.clone(), Instant::now());
-        let notes = start(&sender, move |notes| {
-            if !notes.contains(&"silent") && begin.elapsed() < 10 * SILENT {
+        let (notes, _) = start(&sender, Blocking::Inline, move |notes| {
+            if !notes.contains(&"forward") && begin.elapsed() < 10 * PERIOD {
                 want(&endless);
             }
         });
-        let mut wanted = sender.subscribe();
-        while !notes.lock().unwrap().contains(&"silent") {
-            assert!(begin.elapsed() < 10 * SILENT, "{} changes and no look", notes.lock().unwrap().len());
-            wanted.changed().await.unwrap();
+        while !notes.lock().unwrap().contains(&"forward") {
+            assert!(begin.elapsed() < 10 * PERIOD, "{} changes and no look", notes.lock().unwrap().len());
+            sleep(Duration::from_millis(1)).await;
         }
         let took = begin.elapsed();
-        assert!(took < 4 * SILENT + PUT_OFF, "the first look that was due came after {took:?}");
+        assert!(took < 4 * PERIOD + PUT_OFF, "the first look that was due came after {took:?}");
     }
 }

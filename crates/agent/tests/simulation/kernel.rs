@@ -1,8 +1,10 @@
 //! A fake kernel whose operations go into the world's trace.
 
 use crate::trace::Trace;
-use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError, Silent};
+use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError};
 use hopsack_plan::HostState;
+use hopsack_types::Family;
+use std::collections::BTreeSet;
 
 /// The fake kernel with its place in the trace.
 pub struct TracedKernel {
@@ -35,7 +37,7 @@ impl Kernel for TracedKernel {
         applied
     }
 
-    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
-        self.kernel.observe_silent(left)
+    fn observe_forward_accept(&mut self, left: &BTreeSet<Family>) -> Result<BTreeSet<Family>, KernelError> {
+        self.kernel.observe_forward_accept(left)
     }
 }

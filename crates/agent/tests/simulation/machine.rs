@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use hopsack_agent::agent::{Agent, Service};
 use hopsack_agent::entropy::{Clock, Entropy};
 use hopsack_agent::error::AgentError;
-use hopsack_agent::kernel::reconciler::{Blocking, KernelAccess};
+use hopsack_agent::kernel::access::{Blocking, KernelAccess};
 use hopsack_agent::kernel::underlay::{Scout, UnderlayError};
 use hopsack_agent::member::Member;
 use hopsack_agent::parts::Parts;
@@ -224,7 +224,7 @@ impl Machine {
             control_port: CONTROL_PORT,
             machine_name: Some(self.name.parse().unwrap()),
             boot: "first".to_owned(),
-            kernel: KernelAccess::new(Box::new(kernel), Blocking::Inline),
+            kernel: KernelAccess::new(Box::new(kernel), Box::new(self.kernel.clone()), Blocking::Inline),
             features: self.features,
             dirty: self.dirty.clone(),
             moved: Arc::default(),

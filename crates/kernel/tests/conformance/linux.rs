@@ -1,8 +1,10 @@
 //! What only Linux can show: other people's objects, moved ends of pairs, notifications, time.
 
 use super::states::{full, ip, key, mac, name, remove_link, veth, ways};
-use super::{assert_holds, on_linux, pretty_eq, reconcile, with_container};
-use hopsack_kernel::{Kernel, KernelError, LinuxKernel, Table, probe, surroundings, watch};
+use super::{UNDERLAY, assert_holds, on_linux, pretty_eq, reconcile, with_container};
+use hopsack_kernel::{
+    Kernel, KernelError, LinuxKernel, LinuxSettings, Settings, Table, probe, surroundings, watch,
+};
 use hopsack_netlink::filter::Ingress;
 use hopsack_netlink::link::{Base, LinkChange};
 use hopsack_netlink::netns::{Namespace, in_new_ns, in_ns};
@@ -12,6 +14,7 @@ use hopsack_plan::state::{Container, FastHook, FastPath, Route, RouteTarget};
 use hopsack_plan::{Features, HostState};
 use hopsack_types::numbers::{ENDPOINT_BLOCK, TUNNEL_BLOCK};
 use hopsack_types::{Family, IfName};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
@@ -310,10 +313,18 @@ fn settings_are_seen_without_a_look_at_everything() {
     on_linux(|kernel, container| {
         let desired = full(container);
         reconcile(kernel, &desired);
-        assert_eq!(kernel.observe_silent(&desired).unwrap().sysctls, desired.sysctls);
+        let mut settings = LinuxSettings::new().unwrap();
+        assert_eq!(settings.differing(&desired.sysctls).unwrap(), BTreeMap::new());
         sysctl::write("net/ipv4/ip_forward", "0").unwrap();
-        let observed = kernel.observe_silent(&desired).unwrap();
-        assert_eq!(observed.sysctls.get("net/ipv4/ip_forward").map(String::as_str), Some("0"));
+        let mut socket = Socket::open().unwrap();
+        let underlay = index(&mut socket, UNDERLAY);
+        socket.delete_link(underlay).unwrap();
+        let differing = settings.differing(&desired.sysctls).unwrap();
+        let gone = desired.sysctls.keys().filter(|name| name.contains("/eth0/"));
+        let mut expected: BTreeMap<_, _> = gone.map(|name| (name.clone(), None)).collect();
+        assert!(!expected.is_empty());
+        expected.insert("net/ipv4/ip_forward".to_owned(), Some("0".to_owned()));
+        assert_eq!(differing, expected);
     });
 }
 

@@ -11,13 +11,15 @@ mod linux;
 mod random;
 mod states;
 
-use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError, LinuxKernel, Silent, Table};
+use hopsack_kernel::{Applied, FakeKernel, Kernel, KernelError, LinuxKernel, Table};
 use hopsack_netlink::Socket;
 use hopsack_netlink::link::{Base, LinkChange};
 use hopsack_netlink::netns::in_new_ns;
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, LOCAL_TABLE, LinkKind, Route, RouteKey, RouteTarget};
+use hopsack_types::Family;
 use states::{full, name, without_each};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -43,8 +45,8 @@ impl Kernel for ReadBack {
         self.0.apply(observed, desired)
     }
 
-    fn observe_silent(&mut self, left: &HostState) -> Result<Silent, KernelError> {
-        self.0.observe_silent(left)
+    fn observe_forward_accept(&mut self, left: &BTreeSet<Family>) -> Result<BTreeSet<Family>, KernelError> {
+        self.0.observe_forward_accept(left)
     }
 }
 
