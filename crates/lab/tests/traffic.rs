@@ -75,7 +75,7 @@ fn echoes_answer_and_tell_who_called() {
     for kind in ["udp", "tcp", "sctp"] {
         let (echo, ping) = (format!("{kind}-echo"), format!("{kind}-ping"));
         let running = h2.start_traffic(&[&echo, "--bind", "10.77.1.2:5002"]).unwrap();
-        let argv = [&ping, "--to", "10.77.1.2:5002", "--count", "20"];
+        let argv = [&ping, "--to", "10.77.1.2:5002", "--count", "20", "--timeout", "10"];
         let report: PingReport = h1.traffic(&argv, PATIENCE).unwrap().checked().unwrap().report().unwrap();
         assert_eq!((report.sent, report.returned), (20, 20), "{kind}");
         assert!(report.min_us <= report.median_us && report.median_us <= report.max_us && report.max_us > 0);
@@ -168,6 +168,9 @@ fn a_forged_tunnel_packet_is_unpacked_by_a_real_vxlan_device() {
 fn a_monitor_sees_changes_of_links_routes_and_tables_and_nothing_else() {
     require!(Root, Nft, Ping);
     let (_lab, h1, _h2) = pair();
+    // The kernel gives a link that is up an address of its own, in its own time.
+    let own = ["ip", "-6", "addr", "show", "dev", "eth0", "scope", "link", "-tentative"];
+    wait::until("the link's own address", PATIENCE, || !h1.run(&own).unwrap().is_empty()).unwrap();
     let monitor = h1.monitor().unwrap();
     h1.run(&["ping", "-c2", "-i0.01", "10.77.1.2"]).unwrap();
     assert_eq!(monitor.changes(), Vec::<String>::new(), "traffic is no change");

@@ -47,16 +47,17 @@ impl SettingsLooks {
     /// Waits for the next look and its end, which is not lost when the waiting is given up. Gives the settings that
     /// somebody else changed since they were `left` so; none: the settings cannot be read.
     pub async fn next(&mut self, left: &Arc<HostState>) -> Option<Differing> {
-        let Look { expected, call } = match &mut self.look {
+        let look = match &mut self.look {
             Some(look) => look,
             none => {
                 sleep_until(self.due).await;
                 none.insert(Look { expected: left.clone(), call: self.kernel.differing(left.clone()) })
             }
         };
-        let found = call.await?;
-        let mut differing =
-            found.inspect_err(|error| tracing::warn!(%error, "settings cannot be read")).ok()?;
+        let found = (&mut look.call).await;
+        let Look { expected, .. } = self.look.take()?;
+        let log = |error: &KernelError| tracing::warn!(%error, "settings cannot be read");
+        let mut differing = found?.inspect_err(log).ok()?;
         // What we changed ourselves during the look.
         differing.retain(|setting, _| expected.sysctls.get(setting) == left.sysctls.get(setting));
         Some(differing)
