@@ -112,7 +112,7 @@ pub struct KernelStatus {
     pub applied: Generation,
     /// Objects that could not be changed, each with its reason.
     pub failures: Vec<String>,
-    /// Changes by others that were undone, by kernel table.
+    /// Objects that others had changed and that were put right, by kernel table.
     pub repaired: BTreeMap<String, u64>,
 }
 

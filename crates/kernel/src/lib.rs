@@ -4,6 +4,7 @@
 //! order. What must not live here: decisions about what should be (that is `plan`), async code.
 
 mod apply;
+mod drift;
 mod error;
 mod fake;
 mod features;
@@ -12,6 +13,7 @@ mod surroundings;
 mod watch;
 
 pub use apply::FIREWALL;
+pub use drift::drift;
 pub use error::KernelError;
 pub use fake::{FakeKernel, Fault};
 pub use features::{FeatureReport, probe};

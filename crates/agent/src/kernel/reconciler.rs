@@ -9,10 +9,11 @@ use crate::kernel::planner::Wanted;
 use crate::kernel::settings::SettingsLooks;
 use crate::metrics::Meters;
 use hopsack_api::KernelStatus;
-use hopsack_kernel::{Applied, Kernel, KernelError};
+use hopsack_kernel::{Applied, Failure, Kernel, KernelError, Table, drift};
 use hopsack_plan::HostState;
 use hopsack_store::watch;
 use hopsack_types::Generation;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,8 +30,8 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// What to look at before comparing. The rest is taken to be as it was left, since nothing was heard since.
 enum Look {
-    /// All that is ours.
-    Everything,
+    /// All that is ours. How it was left only tells what somebody else has changed since; none: that is not known.
+    Everything(Option<Arc<HostState>>),
     /// Only what the kernel does not tell of. The settings were looked at already: these are not as they were left.
     Silent(Arc<HostState>, Differing),
     /// Nothing, which keeps the start of a container quick.
@@ -41,15 +42,24 @@ impl Look {
     /// As the metrics call it.
     const fn name(&self) -> &'static str {
         match self {
-            Self::Everything => "everything",
+            Self::Everything(_) => "everything",
             Self::Silent(..) => "silent",
             Self::Nothing(_) => "nothing",
         }
     }
 
+    /// How what is looked at was left, as far as that is known.
+    fn left(&self) -> Option<Arc<HostState>> {
+        match self {
+            Self::Everything(left) => left.clone(),
+            Self::Silent(left, _) => Some(left.clone()),
+            Self::Nothing(_) => None,
+        }
+    }
+
     fn at(self, kernel: &mut dyn Kernel, desired: &HostState) -> Result<Arc<HostState>, KernelError> {
         Ok(match self {
-            Self::Everything => Arc::new(kernel.observe(desired)?),
+            Self::Everything(_) => Arc::new(kernel.observe(desired)?),
             Self::Nothing(left) => left,
             Self::Silent(mut left, differing) => {
                 let forward_accept = kernel.observe_forward_accept(&left.forward_accept)?;
@@ -90,6 +100,23 @@ fn keep_settings(
     Ok(())
 }
 
+/// What a pass over the kernel found and did.
+#[derive(Default)]
+struct Pass {
+    /// What somebody else had changed.
+    drift: BTreeMap<Table, u64>,
+    applied: Applied,
+}
+
+impl Pass {
+    /// What was put right: no more than was changed, for what could not be changed is as it was.
+    fn repaired(&self) -> impl Iterator<Item = (Table, u64)> + '_ {
+        let changes = |table| self.applied.changes.get(table).copied().unwrap_or_default();
+        let repaired = self.drift.iter().map(move |(table, count)| (*table, *count.min(&changes(table))));
+        repaired.filter(|(_, count)| *count > 0)
+    }
+}
+
 /// One reconciler.
 pub struct Reconciler {
     kernel: KernelAccess,
@@ -122,7 +149,7 @@ impl Reconciler {
     pub async fn run(mut self) {
         let mut settings = SettingsLooks::new(self.kernel.clone());
         let mut everything_at = Instant::now() + EVERYTHING;
-        let mut look = Look::Everything;
+        let mut look = Look::Everything(None);
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             if wanted.generation == Generation(0) {
@@ -137,7 +164,7 @@ impl Reconciler {
             if !matches!(look, Look::Nothing(_)) {
                 settings.put_off();
             }
-            if matches!(look, Look::Everything) {
+            if matches!(look, Look::Everything(_)) {
                 everything_at = Instant::now() + EVERYTHING;
             }
         }
@@ -156,7 +183,7 @@ impl Reconciler {
                 () = self.dirty.notified() => sleep(GATHER).await,
                 () = sleep(RETRY) => {}
             }
-            return Some(Look::Everything);
+            return Some(Look::Everything(None));
         };
         // A container that starts does not wait for a look, which comes right after it; but however often something
         // else is wanted, looks are not put off for long.
@@ -166,12 +193,13 @@ impl Reconciler {
             changed = self.wanted.changed(), if !overdue => changed.ok().map(|()| Look::Nothing(left)),
             () = self.dirty.notified() => {
                 sleep(GATHER).await;
-                Some(Look::Everything)
+                Some(Look::Everything(Some(left)))
             }
-            () = sleep_until(everything_at) => Some(Look::Everything),
-            differing = settings.next(&left) => {
-                Some(differing.map_or(Look::Everything, |differing| Look::Silent(left.clone(), differing)))
-            }
+            () = sleep_until(everything_at) => Some(Look::Everything(Some(left))),
+            differing = settings.next(&left) => Some(match differing {
+                Some(differing) => Look::Silent(left, differing),
+                None => Look::Everything(Some(left)),
+            }),
         }
     }
 
@@ -179,24 +207,23 @@ impl Reconciler {
     async fn reconcile(&self, wanted: &Wanted, look: Look) -> Option<Arc<HostState>> {
         let (desired, originals) = (wanted.state.clone(), self.originals.clone());
         let looks = [("look", look.name())];
-        let pass = self.kernel.with(move |kernel, settings| -> Result<Applied, KernelError> {
+        let pass = self.kernel.with(move |kernel, settings| -> Result<Pass, KernelError> {
+            let left = look.left();
             let observed = look.at(kernel, &desired)?;
             if *observed == *desired {
-                return Ok(Applied::default());
+                return Ok(Pass::default());
             }
+            let drift = left.map(|left| drift(&left, &observed, &desired)).unwrap_or_default();
             let mut originals = originals.lock().unwrap_or_else(PoisonError::into_inner);
             keep_settings(&mut originals, settings, &observed, &desired)?;
-            Ok(kernel.apply(Arc::unwrap_or_clone(observed), &desired))
+            Ok(Pass { drift, applied: kernel.apply(Arc::unwrap_or_clone(observed), &desired) })
         });
         let outcome = self.meters.reconcile.timed(looks, pass).await;
-        let (applied, failures) = match outcome {
-            Some(Ok(applied)) => {
-                let failures: Vec<String> = applied
-                    .failures
-                    .iter()
-                    .map(|failure| format!("{}: {}", failure.object, failure.reason))
-                    .collect();
-                (Some(applied), failures)
+        let (pass, failures) = match outcome {
+            Some(Ok(pass)) => {
+                let told = |failure: &Failure| format!("{}: {}", failure.object, failure.reason);
+                let failures = pass.applied.failures.iter().map(told).collect();
+                (Some(pass), failures)
             }
             Some(Err(error)) => (None, vec![format!("the kernel cannot be read: {error}")]),
             None => (None, vec!["a kernel call panicked: see the log".to_owned()]),
@@ -205,15 +232,9 @@ impl Reconciler {
         self.meters.kernel_refusals.inc_by(failures.len() as u64);
         self.status.send_if_modified(|status| {
             let before = status.clone();
-            // The same generation again and yet something to do: somebody else changed it.
-            if let Some(applied) = &applied
-                && status.applied == wanted.generation
-                && status.failures.is_empty()
-            {
-                for (table, count) in &applied.changes {
-                    *status.repaired.entry(table.to_string()).or_default() += count;
-                    tracing::info!(%table, count, "repaired what somebody else changed");
-                }
+            for (table, count) in pass.iter().flat_map(Pass::repaired) {
+                *status.repaired.entry(table.to_string()).or_default() += count;
+                tracing::info!(%table, count, "repaired what somebody else changed");
             }
             if failures != status.failures {
                 for failure in &failures {
@@ -222,7 +243,7 @@ impl Reconciler {
             }
             status.failures = failures;
             // Callers wait for this: what was not even tried must not look done.
-            if applied.is_some() {
+            if pass.is_some() {
                 status.applied = wanted.generation;
             }
             status.wanted = wanted.generation;
@@ -240,7 +261,8 @@ mod tests {
     use crate::statedir::StateDir;
     use hopsack_kernel::Settings;
     use hopsack_types::{Family, IfName, Mac};
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
     use tokio::time::advance;
 
@@ -253,20 +275,28 @@ mod tests {
     /// something else wanted.
     struct Noting<F> {
         notes: Notes,
+        forwards: Arc<AtomicBool>,
         next: F,
     }
 
     impl<F: FnMut(&[&'static str]) + Send> Kernel for Noting<F> {
         fn observe(&mut self, desired: &HostState) -> Result<HostState, KernelError> {
             self.notes.lock().unwrap().push("everything");
-            Ok(HostState { sysctls: desired.sysctls.clone(), ..HostState::default() })
+            let mut observed = desired.clone();
+            if let Some(value) = observed.sysctls.get_mut(FORWARDING)
+                && !self.forwards.load(Ordering::Relaxed)
+            {
+                "0".clone_into(value);
+            }
+            observed.neighbours.clear();
+            Ok(observed)
         }
 
         fn apply(&mut self, _observed: HostState, _desired: &HostState) -> Applied {
             let mut notes = self.notes.lock().unwrap();
             notes.push("apply");
             (self.next)(&notes);
-            Applied::default()
+            Applied { changes: [(Table::Sysctls, 1), (Table::Neighbours, 1)].into(), failures: Vec::new() }
         }
 
         fn observe_forward_accept(
@@ -310,27 +340,44 @@ mod tests {
         sender.send_replace(wanted);
     }
 
-    /// A reconciler of a kernel, what that has noted, and a way to end a look at its settings; without it looks find
-    /// nothing.
-    fn start(
-        sender: &watch::Sender<Wanted>,
-        blocking: Blocking,
-        next: impl FnMut(&[&'static str]) + Send + 'static,
-    ) -> (Notes, mpsc::Sender<Differing>) {
-        let notes = Notes::default();
-        let (answer, answers) = mpsc::channel();
-        let kernel = Noting { notes: notes.clone(), next };
-        let settings = Told { notes: notes.clone(), answers };
-        let folder = tempfile::tempdir().unwrap();
-        let originals = Originals::load(StateDir::open(folder.path()).unwrap(), "boot").unwrap();
-        let access = KernelAccess::new(Box::new(kernel), Box::new(settings), blocking);
-        let dirty = Arc::new(Notify::new());
-        let reconciler = Reconciler::new(access, sender.subscribe(), dirty, originals, Meters::default());
-        tokio::spawn(async move {
-            reconciler.run().await;
-            drop(folder);
-        });
-        (notes, answer)
+    /// A reconciler at work.
+    struct Scene {
+        notes: Notes,
+        /// Ends a look at the settings; once it is gone they find nothing.
+        answer: mpsc::Sender<Differing>,
+        dirty: Arc<Notify>,
+        /// Whether a look at everything finds the setting for forwarding as it is wanted.
+        forwards: Arc<AtomicBool>,
+        status: watch::Receiver<KernelStatus>,
+    }
+
+    impl Scene {
+        fn start(
+            sender: &watch::Sender<Wanted>,
+            blocking: Blocking,
+            next: impl FnMut(&[&'static str]) + Send + 'static,
+        ) -> Self {
+            let (notes, forwards) = (Notes::default(), Arc::new(AtomicBool::new(true)));
+            let (answer, answers) = mpsc::channel();
+            let kernel = Noting { notes: notes.clone(), forwards: forwards.clone(), next };
+            let settings = Told { notes: notes.clone(), answers };
+            let folder = tempfile::tempdir().unwrap();
+            let originals = Originals::load(StateDir::open(folder.path()).unwrap(), "boot").unwrap();
+            let access = KernelAccess::new(Box::new(kernel), Box::new(settings), blocking);
+            let dirty = Arc::new(Notify::new());
+            let receiver = sender.subscribe();
+            let reconciler = Reconciler::new(access, receiver, dirty.clone(), originals, Meters::default());
+            let status = reconciler.status();
+            tokio::spawn(async move {
+                reconciler.run().await;
+                drop(folder);
+            });
+            Self { notes, answer, dirty, forwards, status }
+        }
+
+        fn repaired(&self) -> Vec<(String, u64)> {
+            self.status.borrow().repaired.clone().into_iter().collect()
+        }
     }
 
     /// Waits until these were noted last.
@@ -346,7 +393,7 @@ mod tests {
     async fn what_is_wanted_does_not_wait_for_a_look_that_is_due_which_comes_right_after() {
         let sender = watch::Sender::new(Wanted::default());
         want(&sender);
-        let (notes, _) = start(&sender, Blocking::Inline, |_| {});
+        let Scene { notes, .. } = Scene::start(&sender, Blocking::Inline, |_| {});
         tokio::task::yield_now().await;
         assert_eq!(*notes.lock().unwrap(), ["everything", "apply"]);
         notes.lock().unwrap().clear();
@@ -360,7 +407,7 @@ mod tests {
     async fn what_is_wanted_does_not_wait_for_a_look_at_the_settings_that_has_begun() {
         let sender = watch::Sender::new(Wanted::default());
         want(&sender);
-        let (notes, answer) = start(&sender, Blocking::Thread, |_| {});
+        let Scene { notes, answer, .. } = Scene::start(&sender, Blocking::Thread, |_| {});
         noted(&notes, &["settings"]).await;
         want(&sender);
         noted(&notes, &["settings", "apply"]).await;
@@ -373,15 +420,33 @@ mod tests {
         let sender = watch::Sender::new(Wanted::default());
         want(&sender);
         want_forwarding(&sender, "1");
-        let (notes, answer) = start(&sender, Blocking::Thread, |_| {});
-        noted(&notes, &["settings"]).await;
+        let scene = Scene::start(&sender, Blocking::Thread, |_| {});
+        noted(&scene.notes, &["settings"]).await;
         let found = Differing::from([(FORWARDING.to_owned(), Some("0".to_owned()))]);
-        answer.send(found.clone()).unwrap();
-        noted(&notes, &["settings", "forward", "apply", "settings"]).await;
+        scene.answer.send(found.clone()).unwrap();
+        noted(&scene.notes, &["settings", "forward", "apply", "settings"]).await;
         want_forwarding(&sender, "0");
-        noted(&notes, &["settings", "apply"]).await;
-        answer.send(found).unwrap();
-        noted(&notes, &["settings", "apply", "forward", "settings"]).await;
+        noted(&scene.notes, &["settings", "apply"]).await;
+        scene.answer.send(found).unwrap();
+        noted(&scene.notes, &["settings", "apply", "forward", "settings"]).await;
+        assert_eq!(scene.repaired(), [("sysctls".to_owned(), 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repair_in_one_pass_with_what_is_wanted_counts_and_what_is_wanted_does_not() {
+        let sender = watch::Sender::new(Wanted::default());
+        want_forwarding(&sender, "1");
+        let scene = Scene::start(&sender, Blocking::Inline, |_| {});
+        tokio::task::yield_now().await;
+        scene.forwards.store(false, Ordering::Relaxed);
+        scene.dirty.notify_one();
+        tokio::task::yield_now().await;
+        want(&sender);
+        advance(GATHER + Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
+        assert!(scene.notes.lock().unwrap().ends_with(&["everything", "apply"]));
+        assert_eq!(scene.status.borrow().applied, sender.borrow().generation);
+        assert_eq!(scene.repaired(), [("sysctls".to_owned(), 1)]);
     }
 
     #[tokio::test]
@@ -389,7 +454,7 @@ mod tests {
         let sender = watch::Sender::new(Wanted::default());
         want(&sender);
         let (endless, begin) = (sender.clone(), Instant::now());
-        let (notes, _) = start(&sender, Blocking::Inline, move |notes| {
+        let Scene { notes, .. } = Scene::start(&sender, Blocking::Inline, move |notes| {
             if !notes.contains(&"forward") && begin.elapsed() < 10 * PERIOD {
                 want(&endless);
             }
