@@ -10,7 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How many objects of each table are not as they were `left`. One that is desired otherwise by now does not count, since
 /// nobody can tell whose change it would be, and no tracked flow does.
 pub fn drift(left: &HostState, observed: &HostState, desired: &HostState) -> BTreeMap<Table, u64> {
-    let fast = [left, observed, desired].map(|state| &state.fast_path);
+    let fast_path = {
+        let [left, observed, desired] = [left, observed, desired].map(|state| &state.fast_path);
+        of_map(&left.hooks, &observed.hooks, &desired.hooks)
+            + of_map(&left.endpoints, &observed.endpoints, &desired.endpoints)
+            + of_map(&left.remotes, &observed.remotes, &desired.remotes)
+            + of_set(&left.published, &observed.published, &desired.published)
+    };
     let counts = [
         (Table::Links, of_map(&left.links, &observed.links, &desired.links)),
         (Table::Addresses, of_set(&left.addresses, &observed.addresses, &desired.addresses)),
@@ -22,13 +28,7 @@ pub fn drift(left: &HostState, observed: &HostState, desired: &HostState) -> BTr
         (Table::Forward, of_set(&left.forward_accept, &observed.forward_accept, &desired.forward_accept)),
         (Table::Rules, of_set(&left.rules, &observed.rules, &desired.rules)),
         (Table::Routes, of_map(&left.routes, &observed.routes, &desired.routes)),
-        (Table::FastPath, {
-            let [left, observed, desired] = fast;
-            of_map(&left.hooks, &observed.hooks, &desired.hooks)
-                + of_map(&left.endpoints, &observed.endpoints, &desired.endpoints)
-                + of_map(&left.remotes, &observed.remotes, &desired.remotes)
-                + of_set(&left.published, &observed.published, &desired.published)
-        }),
+        (Table::FastPath, fast_path),
     ];
     counts.into_iter().filter(|(_, count)| *count > 0).collect()
 }

@@ -6,7 +6,7 @@
 use crate::apply::{
     FastKey, Operations, Published, apply, device_of, hook_name, is_of_link, port_name, route_name, rule_name,
 };
-use crate::{Applied, Kernel, KernelError, Settings, Table};
+use crate::{Applied, Differing, Kernel, KernelError, Settings, Table};
 use hopsack_netlink::{Errno, NetlinkError};
 use hopsack_plan::HostState;
 use hopsack_plan::state::{Container, FastEntry, FastHook, Link, LinkKind, MarkRule, Route, RouteKey};
@@ -166,10 +166,7 @@ impl Kernel for FakeKernel {
 }
 
 impl Settings for FakeKernel {
-    fn differing(
-        &mut self,
-        expected: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, Option<String>>, KernelError> {
+    fn differing(&mut self, expected: &BTreeMap<String, String>) -> Result<Differing, KernelError> {
         let there = &self.lock().state.sysctls;
         let differing = expected.iter().filter(|(name, value)| there.get(*name) != Some(value));
         Ok(differing.map(|(name, _)| (name.clone(), there.get(name).cloned())).collect())

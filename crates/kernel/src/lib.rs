@@ -40,14 +40,14 @@ pub trait Kernel: Send {
     fn observe_forward_accept(&mut self, left: &BTreeSet<Family>) -> Result<BTreeSet<Family>, KernelError>;
 }
 
+/// Settings that are not as they were expected, by path below `/proc/sys`; none: there is no such setting.
+pub type Differing = BTreeMap<String, Option<String>>;
+
 /// A kernel's settings below `/proc/sys`, of which no change is told. Apart from [`Kernel`], for with many links a look
 /// takes long, and nothing shall wait for it. Blocking; always in the same network namespace.
 pub trait Settings: Send {
-    /// Of these settings those that do not have these values, with what they have; none: there is no such setting.
-    fn differing(
-        &mut self,
-        expected: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, Option<String>>, KernelError>;
+    /// Of these settings those that do not have these values, with what they have.
+    fn differing(&mut self, expected: &BTreeMap<String, String>) -> Result<Differing, KernelError>;
 }
 
 /// What an apply did.

@@ -14,7 +14,7 @@ mod operations;
 mod own;
 
 use crate::apply::{Published, apply};
-use crate::{Applied, Kernel, KernelError, Settings};
+use crate::{Applied, Differing, Kernel, KernelError, Settings};
 pub(crate) use fastpath::LinuxFastPath;
 use forward::ForwardChains;
 use hopsack_netlink::Socket;
@@ -153,12 +153,7 @@ impl Kernel for LinuxKernel {
             tracing::debug!("this kernel lists objects in a form that is newer than this program");
         }
         state.sysctls = desired.sysctls.clone();
-        for (name, value) in self.socket.differing_settings(&desired.sysctls)? {
-            match value {
-                Some(value) => state.sysctls.insert(name, value),
-                None => state.sysctls.remove(&name),
-            };
-        }
+        state.set_sysctls(self.socket.differing_settings(&desired.sysctls)?);
         // Read before the rules: what changes between is then found at the next look.
         let generation = generation()?;
         state.firewall = self.observe_firewall(generation)?;
@@ -188,10 +183,7 @@ impl LinuxSettings {
 }
 
 impl Settings for LinuxSettings {
-    fn differing(
-        &mut self,
-        expected: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, Option<String>>, KernelError> {
+    fn differing(&mut self, expected: &BTreeMap<String, String>) -> Result<Differing, KernelError> {
         Ok(self.0.differing_settings(expected)?)
     }
 }

@@ -40,6 +40,18 @@ pub struct HostState {
     pub fast_path: FastPath,
 }
 
+impl HostState {
+    /// Takes in what settings are instead; none: there is no such setting.
+    pub fn set_sysctls(&mut self, differing: BTreeMap<String, Option<String>>) {
+        for (name, value) in differing {
+            match value {
+                Some(value) => self.sysctls.insert(name, value),
+                None => self.sysctls.remove(&name),
+            };
+        }
+    }
+}
+
 /// What goes from link to link without the host's IP stack: packets between endpoints of one network. All others, and all
 /// packets where this is empty, take the routes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! What must not live here: when to call, and what for (the reconciler).
 
-use hopsack_kernel::{Kernel, KernelError, Settings};
+use hopsack_kernel::{Differing, Kernel, KernelError, Settings};
 use hopsack_plan::HostState;
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -16,9 +16,6 @@ pub enum Blocking {
     /// In place: a fake kernel, which never blocks, in a simulation whose order of events must not depend on threads.
     Inline,
 }
-
-/// Settings that are not as they were expected, by path below `/proc/sys`; none: there is no such setting.
-pub type Differing = BTreeMap<String, Option<String>>;
 
 /// A call that is under way, also while nobody waits for it. None: it panicked, and the log says why.
 pub type Call<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;

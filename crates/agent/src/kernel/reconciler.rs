@@ -3,13 +3,13 @@
 //! It runs when something else is wanted, when the kernel says that something changed, and at a deadline, because
 //! not every change is told. What must not live here: what should be (the planner).
 
-use crate::kernel::access::{Differing, KernelAccess, SharedSettings};
+use crate::kernel::access::{KernelAccess, SharedSettings};
 use crate::kernel::originals::Originals;
 use crate::kernel::planner::Wanted;
 use crate::kernel::settings::SettingsLooks;
 use crate::metrics::Meters;
 use hopsack_api::KernelStatus;
-use hopsack_kernel::{Applied, Failure, Kernel, KernelError, Table, drift};
+use hopsack_kernel::{Applied, Differing, Failure, Kernel, KernelError, Table, drift};
 use hopsack_plan::HostState;
 use hopsack_store::watch;
 use hopsack_types::Generation;
@@ -66,12 +66,7 @@ impl Look {
                 if !differing.is_empty() || forward_accept != left.forward_accept {
                     let state = Arc::make_mut(&mut left);
                     state.forward_accept = forward_accept;
-                    for (setting, value) in differing {
-                        match value {
-                            Some(value) => state.sysctls.insert(setting, value),
-                            None => state.sysctls.remove(&setting),
-                        };
-                    }
+                    state.set_sysctls(differing);
                 }
                 left
             }
@@ -449,21 +444,28 @@ mod tests {
         assert_eq!(scene.repaired(), [("sysctls".to_owned(), 1)]);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn looks_come_though_something_else_is_always_wanted() {
         let sender = watch::Sender::new(Wanted::default());
         want(&sender);
         let (endless, begin) = (sender.clone(), Instant::now());
-        let Scene { notes, .. } = Scene::start(&sender, Blocking::Inline, move |notes| {
-            if !notes.contains(&"forward") && begin.elapsed() < 10 * PERIOD {
+        let Scene { notes, .. } = Scene::start(&sender, Blocking::Thread, move |notes| {
+            if !notes.contains(&"forward") {
                 want(&endless);
             }
         });
+        let noted = || notes.lock().unwrap().len();
         while !notes.lock().unwrap().contains(&"forward") {
-            assert!(begin.elapsed() < 10 * PERIOD, "{} changes and no look", notes.lock().unwrap().len());
-            sleep(Duration::from_millis(1)).await;
+            assert!(begin.elapsed() < 4 * PERIOD, "{} notes and no look", noted());
+            // The clock stands still until something was done.
+            let before = noted();
+            while noted() == before {
+                tokio::task::yield_now().await;
+            }
+            advance(GATHER).await;
         }
         let took = begin.elapsed();
-        assert!(took < 4 * PERIOD + PUT_OFF, "the first look that was due came after {took:?}");
+        let soon = PERIOD + PUT_OFF..=PERIOD + PUT_OFF + 4 * GATHER;
+        assert!(soon.contains(&took), "the first look that was due came after {took:?}");
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! What must not live here: writing settings, what they should be.
 
-use crate::kernel::access::{Call, Differing, KernelAccess};
-use hopsack_kernel::KernelError;
+use crate::kernel::access::{Call, KernelAccess};
+use hopsack_kernel::{Differing, KernelError};
 use hopsack_plan::HostState;
 use std::sync::Arc;
 use std::time::Duration;

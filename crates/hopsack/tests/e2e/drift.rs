@@ -45,19 +45,9 @@ pub fn shown(host: &Host, line: &str) -> String {
 /// Hurts a host, and waits until nothing shows of it any more and it is counted. Gives the time from the end of the
 /// harm to the end of the look that shows the host whole.
 fn heals(scene: &Scene, host: &Host, harm: &Harm) -> Duration {
-    let count = repaired(scene, host.name(), harm.counter);
-    let took = comes_back(host, harm);
-    wait::until(&format!("`{}` to be counted", harm.shell), SETTLED, || {
-        repaired(scene, host.name(), harm.counter) > count
-    })
-    .unwrap();
-    took
-}
-
-/// Hurts a host, and waits until nothing shows of it any more. Gives the time that this took.
-fn comes_back(host: &Host, harm: &Harm) -> Duration {
     let whole = shown(host, &harm.shows);
     assert!(!whole.is_empty(), "`{}` shows nothing", harm.shows);
+    let count = repaired(scene, host.name(), harm.counter);
     shell(host, &harm.shell);
     let start = Instant::now();
     wait::value(&format!("the end of `{}`", harm.shell), SETTLED, || {
@@ -65,7 +55,12 @@ fn comes_back(host: &Host, harm: &Harm) -> Duration {
         if now == whole { Ok(()) } else { Err(now) }
     })
     .unwrap();
-    start.elapsed()
+    let took = start.elapsed();
+    wait::until(&format!("`{}` to be counted", harm.shell), SETTLED, || {
+        repaired(scene, host.name(), harm.counter) > count
+    })
+    .unwrap();
+    took
 }
 
 fn heals_at_once(scene: &Scene, host: &Host, harm: &Harm) {
