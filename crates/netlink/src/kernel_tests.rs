@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const PROTOCOL: u8 = 72;
@@ -313,6 +314,42 @@ fn many_settings_read_together_are_as_their_files_have_them() {
         assert!(!together.contains_key("net/ipv6/conf/b3/accept_ra"), "{together:?}");
         assert!(!together.contains_key("net/ipv4/conf/gone/proxy_arp"), "{together:?}");
         assert_eq!(socket.differing_settings(&together).unwrap(), BTreeMap::new());
+    });
+}
+
+#[test]
+fn settings_of_links_that_stay_are_read_while_others_come_and_go() {
+    with_bridge(|socket, _| {
+        let stay: Vec<String> = (0..400).map(|number| format!("stay{number}")).collect();
+        for link in &stay {
+            socket.create_bridge(&Base { name: &name(link), mac: None, mtu: 1400 }).unwrap();
+        }
+        let names = stay.iter().flat_map(|link| {
+            ["ipv4/conf/DEV/rp_filter", "ipv4/neigh/DEV/proxy_delay", "ipv6/conf/DEV/accept_ra"]
+                .map(|setting| format!("net/{}", setting.replace("DEV", link)))
+        });
+        let there: BTreeMap<_, _> =
+            names.map(|name| (name.clone(), sysctl::read(&name).unwrap().unwrap())).collect();
+        let reading = AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            let comings = scope.spawn(|| {
+                let (mut other, mut comings) = (Socket::open().unwrap(), 0);
+                while reading.load(Ordering::Relaxed) {
+                    other.create_bridge(&Base { name: &name("comes"), mac: None, mtu: 1400 }).unwrap();
+                    let index = other.link(&name("comes")).unwrap().unwrap().index;
+                    other.delete_link(index).unwrap();
+                    comings += 1;
+                }
+                comings
+            });
+            let read: Vec<_> = (0..300).map(|_| socket.differing_settings(&there)).collect();
+            reading.store(false, Ordering::Relaxed);
+            let comings = comings.join().unwrap();
+            assert!(comings > 10, "only {comings}");
+            for differing in read {
+                assert_eq!(differing.unwrap(), BTreeMap::new(), "{comings} links came and went");
+            }
+        });
     });
 }
 
